@@ -1,0 +1,1 @@
+"""snnc: a compiler from trained networks (ONNX) to spiking networks (`.sir`)."""

@@ -1,0 +1,324 @@
+"""The graph: values, nodes and the tensor table. Structure only; meaning lives in the op table.
+
+A node has one result. Nodes form a doubly linked list in execution order, so insertion and removal cost
+the same in a graph of ten or ten thousand nodes. Iteration order is always the execution order.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import networkx as nx
+import numpy as np
+
+from snnc.ir.errors import SnncError, TypeInferenceError
+from snnc.ir.op import Op, TensorRef
+from snnc.ir.ops import get_op
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from snnc.ir.kernel_types import Array
+    from snnc.ir.op import AttributeValue
+    from snnc.ir.types import Type
+
+
+class Value:
+    """One stream: the result of a node, or a graph input (`node` is None).
+
+    `name` is the tensor of the source model that this value decodes to, or None. `users` keeps the nodes
+    that read the value, in the order they began to, once per operand position.
+    """
+
+    __slots__ = ("name", "node", "type", "users")
+
+    def __init__(self, type: Type, node: Node | None = None, name: str | None = None) -> None:
+        self.type = type
+        self.node = node
+        self.name = name
+        self.users: dict[Node, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<Value {self.name or '?'}: {self.type}>"
+
+
+class Node:
+    """One operation: `result = op(operands) {attributes}`, `expect` if wrapped by expectation compensation.
+
+    `origin` holds the names of the source model's nodes this one stands for.
+    """
+
+    __slots__ = ("_next", "_previous", "attributes", "expect", "graph", "op", "operands", "origin", "result")
+
+    def __init__(
+        self,
+        op: Op,
+        operands: tuple[Value, ...],
+        attributes: Mapping[str, AttributeValue],
+        expect: bool,
+        origin: tuple[str, ...],
+    ) -> None:
+        self.op = op
+        self.operands = operands
+        self.attributes = attributes
+        self.expect = expect
+        self.origin = origin
+        self.graph: Graph | None = None
+        self.result: Value
+        self._previous: Node | None = None
+        self._next: Node | None = None
+
+    @property
+    def full_name(self) -> str:
+        """Return the op's name as written: `softmax` or `expect.softmax`."""
+        return f"expect.{self.op.name}" if self.expect else self.op.name
+
+    def __repr__(self) -> str:
+        return f"<Node {self.full_name} from {', '.join(self.origin) or 'nothing'}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One result of the graph: its value and its name in the source model."""
+
+    value: Value
+    name: str
+
+
+class Graph:
+    """One time step of a network: inputs, nodes in execution order, outputs, and the tensor table."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.inputs: list[Value] = []
+        self.outputs: list[Output] = []
+        self.tensors: dict[str, Array] = {}
+        self._first: Node | None = None
+        self._last: Node | None = None
+        self._count = 0
+
+    # Reading.
+
+    def __iter__(self) -> Iterator[Node]:
+        """Iterate over the nodes in execution order; the current node may be erased meanwhile."""
+        node = self._first
+        while node is not None:
+            following = node._next
+            yield node
+            node = following
+
+    def __len__(self) -> int:
+        return self._count
+
+    def is_output(self, value: Value) -> bool:
+        return any(output.value is value for output in self.outputs)
+
+    def resolve(self, node: Node) -> dict[str, Any]:
+        """Return the node's attributes with defaults filled in and tensor references as arrays."""
+        return self.resolve_attributes(node.op, node.attributes)
+
+    def resolve_attributes(self, op: Op, attributes: Mapping[str, AttributeValue]) -> dict[str, Any]:
+        return {name: self._resolve(value) for name, value in op.complete(attributes).items()}
+
+    def _resolve(self, value: AttributeValue) -> Any:
+        if not isinstance(value, TensorRef):
+            return value
+        if value.name not in self.tensors:
+            raise TypeInferenceError(f"there is no tensor @{value.name}")
+        return self.tensors[value.name]
+
+    def constant(self, value: Value) -> Array | None:
+        """Return the array if the value is a `constant` node's result, else None."""
+        node = value.node
+        if node is None or node.op.name != "constant":
+            return None
+        array: Array = self.resolve(node)["value"]
+        return array
+
+    def view(self) -> nx.DiGraph:  # type: ignore[type-arg]  # networkx has no type arguments at run time
+        """Return a networkx view for analyses: nodes are `Node`s and input `Value`s, edges follow data."""
+        digraph: nx.DiGraph = nx.DiGraph()  # type: ignore[type-arg]  # as above
+        digraph.add_nodes_from(self.inputs)
+        for node in self:
+            digraph.add_node(node)
+            digraph.add_edges_from((operand.node or operand, node) for operand in node.operands)
+        return digraph
+
+    # Building and changing.
+
+    def add_input(self, name: str, type: Type) -> Value:
+        value = Value(type, name=name)
+        self.inputs.append(value)
+        return value
+
+    def add_output(self, value: Value, name: str) -> None:
+        self.outputs.append(Output(value, name))
+
+    def add_tensor(self, hint: str, array: Array) -> TensorRef:
+        """Store an array (kept by reference, made read-only) under a name like the hint; return its reference."""
+        base = re.sub(r"[^A-Za-z0-9_.\-/]", "_", hint) or "tensor"
+        name, number = base, 1
+        while name in self.tensors:
+            number += 1
+            name = f"{base}.{number}"
+        view = array.view()
+        view.flags.writeable = False
+        self.tensors[name] = view
+        return TensorRef(name)
+
+    def append(
+        self,
+        op: str,
+        operands: Sequence[Value],
+        attributes: Mapping[str, AttributeValue] | None = None,
+        *,
+        expect: bool = False,
+        origin: Sequence[str] = (),
+        name: str | None = None,
+    ) -> Value:
+        """Add a node at the end and return its result, with the type inferred."""
+        return self.insert(None, op, operands, attributes, expect=expect, origin=origin, name=name)
+
+    def insert(
+        self,
+        before: Node | None,
+        op: str,
+        operands: Sequence[Value],
+        attributes: Mapping[str, AttributeValue] | None = None,
+        *,
+        expect: bool = False,
+        origin: Sequence[str] = (),
+        name: str | None = None,
+    ) -> Value:
+        """Add a node in front of another (None: at the end) and return its result."""
+        given = {key: value for key, value in (attributes or {}).items() if value is not None}
+        node = Node(get_op(op), tuple(operands), given, expect, tuple(dict.fromkeys(origin)))
+        node.result = Value(self.infer(node), node, name)
+        node.graph = self
+        for operand in node.operands:
+            operand.users[node] = operand.users.get(node, 0) + 1
+        self._link(node, before)
+        return node.result
+
+    def infer(self, node: Node) -> Type:
+        """Return the type the op table gives to the node's result."""
+        if node.expect and not node.op.expectation:
+            raise TypeInferenceError(f"{node.op.name} cannot be wrapped as expect.{node.op.name}")
+        return node.op.infer_type([operand.type for operand in node.operands], self.resolve(node))
+
+    def constant_value(
+        self, array: Array, hint: str, before: Node | None = None, origin: Sequence[str] = ()
+    ) -> Value:
+        """Store an array and return a `constant` node's result that presents it every step."""
+        ref = self.add_tensor(hint, np.asarray(array))
+        return self.insert(before, "constant", (), {"value": ref}, origin=origin)
+
+    def set_attributes(self, node: Node, **changes: AttributeValue) -> None:
+        """Change attributes of a node (None removes one) and infer its type again."""
+        merged = {**node.attributes, **changes}
+        node.attributes = {key: value for key, value in merged.items() if value is not None}
+        node.result.type = self.infer(node)
+
+    def set_origin(self, node: Node, origin: Sequence[str]) -> None:
+        node.origin = tuple(dict.fromkeys(origin))
+
+    def set_operand(self, node: Node, index: int, value: Value) -> None:
+        """Make one operand of a node read another value."""
+        self._forget_use(node.operands[index], node)
+        node.operands = (*node.operands[:index], value, *node.operands[index + 1 :])
+        value.users[node] = value.users.get(node, 0) + 1
+
+    def replace_uses(self, old: Value, new: Value, *, keep: Sequence[Node] = ()) -> None:
+        """Make every reader of `old` (and every output) read `new`, except the nodes in `keep`."""
+        for node in list(old.users):
+            if node in keep:
+                continue
+            for index, operand in enumerate(node.operands):
+                if operand is old:
+                    self.set_operand(node, index, new)
+        self.outputs = [
+            Output(new, output.name) if output.value is old else output for output in self.outputs
+        ]
+
+    def erase(self, node: Node) -> None:
+        """Remove a node whose result nobody reads."""
+        if node.result.users or self.is_output(node.result):
+            raise SnncError(f"cannot erase {node!r}: its result is still used")
+        for operand in node.operands:
+            self._forget_use(operand, node)
+        self._unlink(node)
+
+    def move_before(self, node: Node, anchor: Node) -> None:
+        """Move a node in front of another."""
+        self._unlink(node)
+        self._link(node, anchor)
+
+    def retype(self) -> None:
+        """Infer every type again, in execution order."""
+        for node in self:
+            node.result.type = self.infer(node)
+
+    def drop_unused_tensors(self) -> bool:
+        """Remove tensors no attribute refers to; tell whether there were any."""
+        used = {
+            value.name
+            for node in self
+            for value in node.attributes.values()
+            if isinstance(value, TensorRef)
+        }
+        kept = {name: array for name, array in self.tensors.items() if name in used}
+        changed = len(kept) != len(self.tensors)
+        self.tensors = kept
+        return changed
+
+    def copy(self) -> Graph:
+        """Return an independent graph; the arrays themselves are shared, they are never written to."""
+        other = Graph(self.name)
+        mapping: dict[Value, Value] = {}
+        for value in self.inputs:
+            mapping[value] = other.add_input(value.name or "", value.type)
+        other.tensors = dict(self.tensors)
+        for node in self:
+            operands = [mapping[operand] for operand in node.operands]
+            mapping[node.result] = other.append(
+                node.op.name, operands, node.attributes, expect=node.expect, origin=node.origin,
+                name=node.result.name,
+            )
+        for output in self.outputs:
+            other.add_output(mapping[output.value], output.name)
+        return other
+
+    # The linked list.
+
+    def _link(self, node: Node, before: Node | None) -> None:
+        previous = self._last if before is None else before._previous
+        node._previous, node._next = previous, before
+        if previous is None:
+            self._first = node
+        else:
+            previous._next = node
+        if before is None:
+            self._last = node
+        else:
+            before._previous = node
+        self._count += 1
+
+    def _unlink(self, node: Node) -> None:
+        if node._previous is None:
+            self._first = node._next
+        else:
+            node._previous._next = node._next
+        if node._next is None:
+            self._last = node._previous
+        else:
+            node._next._previous = node._previous
+        node._previous = node._next = None
+        self._count -= 1
+
+    @staticmethod
+    def _forget_use(value: Value, node: Node) -> None:
+        value.users[node] -= 1
+        if value.users[node] == 0:
+            del value.users[node]

@@ -1,0 +1,279 @@
+"""How an operation is declared: once, with everything the rest of the compiler asks about it.
+
+An `Op` states its equation, operands and attributes, infers its result type, carries the numpy kernel
+that *is* its meaning, and says how it behaves towards streams: whether the mean over time passes through
+it (linear), whether its operands multiply weights (synaptic), what it costs. Parser, printer, verifier,
+passes, simulators, `snnc ops` and the documentation read this one declaration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
+
+from snnc.ir.codebooks import Binary, Codebook, MultiSpike, Payload, Ternary
+from snnc.ir.errors import TypeInferenceError, did_you_mean
+from snnc.ir.shapes import Batch, Dim, Shape, show_shape
+from snnc.ir.types import SpikeType, TensorType, Type
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from snnc.ir.kernel_types import Array
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRef:
+    """A reference to a named tensor of the graph's tensor table: `@conv1.weight`."""
+
+    name: str
+
+
+AttributeValue: TypeAlias = (
+    "int | float | bool | str | Batch | TensorRef | Codebook | tuple[AttributeValue, ...] | None"
+)
+
+
+class Kind(Enum):
+    """What an attribute may hold."""
+
+    INT = "int"
+    FLOAT = "float"
+    BOOL = "bool"
+    STRING = "string"
+    INTS = "ints"
+    DIMS = "dims"  # integers or multiples of N
+    TENSOR = "tensor"
+    CODEBOOK = "codebook"
+
+    def accepts(self, value: object) -> bool:
+        match self:
+            case Kind.INT:
+                return isinstance(value, int) and not isinstance(value, bool)
+            case Kind.FLOAT:
+                return isinstance(value, float)
+            case Kind.BOOL:
+                return isinstance(value, bool)
+            case Kind.STRING:
+                return isinstance(value, str)
+            case Kind.INTS:
+                return isinstance(value, tuple) and all(Kind.INT.accepts(item) for item in value)
+            case Kind.DIMS:
+                return isinstance(value, tuple) and all(
+                    isinstance(item, Batch) or Kind.INT.accepts(item) for item in value
+                )
+            case Kind.TENSOR:
+                return isinstance(value, TensorRef)
+            case Kind.CODEBOOK:
+                return isinstance(value, Binary | Ternary | MultiSpike)
+
+
+class _Required:
+    def __repr__(self) -> str:
+        return "required"
+
+
+REQUIRED = _Required()
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One attribute of an op: its kind, its default (`REQUIRED` if none, None if optional), its meaning."""
+
+    kind: Kind
+    default: AttributeValue | _Required = REQUIRED
+    doc: str = ""
+    choices: tuple[str, ...] = ()
+
+    @property
+    def required(self) -> bool:
+        return isinstance(self.default, _Required)
+
+
+class Role(Enum):
+    """How an op treats streams.
+
+    `LINEAR`: jointly affine in all operands, so the decoded (mean) value passes through exactly.
+    `MULTILINEAR`: linear in each operand alone; a product as soon as two operands vary in time.
+    `NUMERATOR`: linear in the first operand while the others are constant.
+    `NONLINEAR`: none of these; compiles to an expectation node.
+    `STATEFUL`: keeps state across time steps (neuron, delay).
+    """
+
+    LINEAR = "linear"
+    MULTILINEAR = "multilinear"
+    NUMERATOR = "numerator"
+    NONLINEAR = "nonlinear"
+    STATEFUL = "stateful"
+
+
+class Kernel(Protocol):
+    """`kernel(*operands, **attributes) -> result`, tensors as arrays; never writes to its arguments."""
+
+    def __call__(self, *operands: Any, **attributes: Any) -> Array: ...
+
+
+class Infer(Protocol):
+    """`infer(*operand types, **attributes) -> TensorType`; spikes arrive as plain f32 tensor types."""
+
+    def __call__(self, *types: Any, **attributes: Any) -> TensorType: ...
+
+
+PayloadRule: TypeAlias = "Callable[[Sequence[Type], Mapping[str, Any]], Payload | None]"
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """The declaration of an operation. See the module docstring.
+
+    `operands` names the operands; a last name ending in `*` takes any number (at least one).
+    `homogeneous`: F(c x) = c F(x) for every c > 0, so its expectation node needs no division.
+    `payload`: the payload range of the result when operands are spikes; None means the result is real.
+    `fan_out(shape, **attributes)`: for a synaptic op, how many synapses each element of the first operand
+    (shape for one sample) drives; broadcastable to that shape.
+    `cost`: multiply-accumulates per output element of an op that is not synaptic (energy estimates).
+    `special`: special functions (exp, sqrt, division, …) per output element, counted and never priced.
+    """
+
+    name: str
+    equation: str
+    operands: tuple[str, ...]
+    infer: Infer
+    kernel: Kernel | None
+    role: Role
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    homogeneous: bool = False
+    synaptic: bool = False
+    payload: PayloadRule | None = None
+    fan_out: Callable[..., Array] | None = None
+    cost: float = 0.0
+    special: float = 0.0
+    expectation: bool = True
+
+    @property
+    def variadic(self) -> bool:
+        return bool(self.operands) and self.operands[-1].endswith("*")
+
+    def check_operand_count(self, count: int) -> None:
+        expected = len(self.operands)
+        fits = count >= expected if self.variadic else count == expected
+        if not fits:
+            wanted = f"at least {expected}" if self.variadic else str(expected)
+            raise TypeInferenceError(f"{self.name} takes {wanted} operands, not {count}")
+
+    def complete(self, attributes: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:
+        """Return the attributes with defaults filled in, in declared order; refuse unknown or wrong ones."""
+        for name in attributes:
+            if name not in self.attributes:
+                hint = did_you_mean(name, self.attributes) if self.attributes else "it has none"
+                raise TypeInferenceError(f"{self.name} has no attribute {name!r}; {hint}")
+        return {
+            name: self._attribute(name, declared, attributes) for name, declared in self.attributes.items()
+        }
+
+    def _attribute(
+        self, name: str, declared: Attribute, given: Mapping[str, AttributeValue]
+    ) -> AttributeValue:
+        value = given.get(name, declared.default)
+        if isinstance(value, _Required):
+            raise TypeInferenceError(f"{self.name} needs the attribute {name!r} ({declared.kind.value})")
+        if value is None and declared.default is None:
+            return None
+        if not declared.kind.accepts(value):
+            raise TypeInferenceError(f"{self.name}.{name} must be {declared.kind.value}, not {value!r}")
+        if declared.choices and value not in declared.choices:
+            raise TypeInferenceError(
+                f"{self.name}.{name} is {value!r}; it must be one of {', '.join(declared.choices)}"
+            )
+        return value
+
+    def infer_type(self, types: Sequence[Type], attributes: Mapping[str, Any]) -> Type:
+        """Return the result type: the declared rule on tensors, then spikes where payloads survive."""
+        self.check_operand_count(len(types))
+        result = self.infer(*(_as_tensor(type_) for type_ in types), **attributes)
+        if self.role is Role.STATEFUL or self.payload is None:
+            return self.stateful_type(types, attributes, result)
+        spikes = [type_ for type_ in types if isinstance(type_, SpikeType)]
+        if not spikes:
+            return result
+        payload = self.payload(types, attributes)
+        if payload is None:
+            return result
+        return SpikeType(payload, result.shape, any(type_.scaled for type_ in spikes))
+
+    def stateful_type(
+        self, types: Sequence[Type], attributes: Mapping[str, Any], result: TensorType
+    ) -> Type:
+        codebook = attributes.get("codebook")
+        if codebook is None:
+            if self.role is Role.STATEFUL and types and isinstance(types[0], SpikeType):
+                return types[0].with_shape(result.shape)
+            return result
+        return SpikeType(codebook.payload, result.shape, attributes.get("scale") is not None)
+
+
+def _as_tensor(type_: Type) -> TensorType:
+    return TensorType("f32", type_.shape) if isinstance(type_, SpikeType) else type_
+
+
+# Payload rules shared by many ops.
+
+
+def payload_kept(types: Sequence[Type], attributes: Mapping[str, Any]) -> Payload | None:
+    """Movement of one stream: the payload stays as it is."""
+    first = types[0]
+    return first.payload if isinstance(first, SpikeType) else None
+
+
+def payload_hull(types: Sequence[Type], attributes: Mapping[str, Any]) -> Payload | None:
+    """Several streams side by side: spikes if every one is, with one common scale."""
+    result: Payload | None = None
+    for type_ in types:
+        if not isinstance(type_, SpikeType) or (type_.scaled and len(types) > 1):
+            return None
+        result = type_.payload if result is None else result.hull(type_.payload)
+    return result
+
+
+def payload_sum(types: Sequence[Type], attributes: Mapping[str, Any]) -> Payload | None:
+    """Sum of streams: spikes if every one is, with scale 1."""
+    result: Payload | None = None
+    for type_ in types:
+        if not isinstance(type_, SpikeType) or type_.scaled:
+            return None
+        result = type_.payload if result is None else result.plus(type_.payload)
+    return result
+
+
+# Type rules shared by many ops.
+
+
+def same_type(x: TensorType, **attributes: Any) -> TensorType:
+    """The result has the type of its one operand."""
+    return x
+
+
+def require_rank(x: TensorType, least: int, what: str) -> None:
+    """Refuse an operand with fewer axes than the op needs."""
+    if len(x.shape) < least:
+        raise TypeInferenceError(f"{what} needs at least {least} axes, got {show_shape(x.shape)}")
+
+
+def same_dtype(*types: TensorType) -> str:
+    """Return the one element type of all operands, or refuse."""
+    dtypes = {type_.dtype for type_ in types}
+    if len(dtypes) != 1:
+        raise TypeInferenceError(f"operands mix element types {', '.join(sorted(dtypes))}")
+    return dtypes.pop()
+
+
+def tensor_type(array: Array | np.generic, shape: Shape | None = None) -> TensorType:
+    """Return the type of a constant array."""
+    from snnc.ir.types import dtype_name
+
+    array = np.asarray(array)
+    dims: tuple[Dim, ...] = tuple(array.shape) if shape is None else shape
+    return TensorType(dtype_name(array), dims)

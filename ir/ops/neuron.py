@@ -1,0 +1,99 @@
+"""Neurons and the other ops that keep state from one time step to the next.
+
+Their kernels live in the simulators, because a kernel of the table is a pure function; the equations here
+are the specification. Parameters broadcast against the operand with every axis present (1 where shared).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from snnc.ir.errors import TypeInferenceError
+from snnc.ir.op import Attribute, Kind, Op, Role
+from snnc.ir.shapes import Batch, Shape, show_shape
+
+if TYPE_CHECKING:
+    from snnc.ir.codebooks import Codebook
+    from snnc.ir.kernel_types import Array
+    from snnc.ir.types import TensorType
+
+
+def check_parameter(name: str, array: Array | None, shape: Shape) -> None:
+    """Refuse a per-channel parameter that does not broadcast against one sample of the operand."""
+    if array is None:
+        return
+    fits = array.ndim == len(shape) and all(
+        size == 1 or (size == dim and not isinstance(dim, Batch))
+        for size, dim in zip(array.shape, shape, strict=True)
+    )
+    if not fits:
+        raise TypeInferenceError(
+            f"neuron {name} of shape {list(array.shape)} does not broadcast against {show_shape(shape)}"
+        )
+
+
+def infer_neuron(
+    x: TensorType,
+    *,
+    codebook: Codebook,
+    quantum: Array | None,
+    bias: Array | None,
+    scale: Array | None,
+    unit: Array | None,
+    initial: float,
+    low: float | None,
+    high: float | None,
+    site: str | None,
+) -> TensorType:
+    if not x.is_real:
+        raise TypeInferenceError(f"a neuron integrates a real stream, not {x}")
+    for name, array in (("quantum", quantum), ("bias", bias), ("scale", scale), ("unit", unit)):
+        check_parameter(name, array, x.shape)
+    if quantum is not None and not (np.isfinite(quantum).all() and (quantum != 0).all()):
+        raise TypeInferenceError("neuron quantum must be finite and not zero in every channel")
+    if low is not None and high is not None and low >= high:
+        raise TypeInferenceError(f"neuron low {low} is not below high {high}")
+    return x
+
+
+def infer_delay(x: TensorType, *, steps: int) -> TensorType:
+    if steps < 1:
+        raise TypeInferenceError(f"delay needs at least one step, got {steps}")
+    return x
+
+
+OPS = (
+    Op(
+        "neuron",
+        "m(t) = v(t-1) + x(t) + bias; k(t) = Q(m(t) / quantum); v(t) = m(t) - quantum k(t); "
+        "y(t) = scale k(t); v(0) = initial quantum",
+        ("x",),
+        infer_neuron,
+        None,
+        Role.STATEFUL,
+        {
+            "codebook": Attribute(Kind.CODEBOOK, doc="allowed payloads K and the quantiser Q onto them"),
+            "quantum": Attribute(Kind.TENSOR, None, "smallest threshold q per channel (negative: mirrored)"),
+            "bias": Attribute(Kind.TENSOR, None, "constant current per channel"),
+            "scale": Attribute(Kind.TENSOR, None, "value of payload 1 (absent: 1, the normalised neuron)"),
+            "unit": Attribute(Kind.TENSOR, None, "what payload 1 decodes to in the source model's tensor"),
+            "initial": Attribute(Kind.FLOAT, 0.0, "initial membrane in quanta"),
+            "low": Attribute(Kind.FLOAT, None, "lower bound of the activation the neuron absorbed"),
+            "high": Attribute(Kind.FLOAT, None, "upper bound of the activation the neuron absorbed"),
+            "site": Attribute(Kind.STRING, None, "tensor of the source model the neuron stands for"),
+        },
+        expectation=False,
+    ),
+    Op(
+        "delay",
+        "y(t) = x(t - steps); y(t) = 0 for t <= steps",
+        ("x",),
+        infer_delay,
+        None,
+        Role.STATEFUL,
+        {"steps": Attribute(Kind.INT, 1, "how many time steps later the stream leaves")},
+        expectation=False,
+    ),
+)

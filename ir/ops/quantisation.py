@@ -1,0 +1,3 @@
+"""stub"""
+from snnc.ir.op import Op
+OPS: tuple[Op, ...] = ()

@@ -1,0 +1,115 @@
+"""Dimensions: an integer, or a whole multiple of the batch size `N`, which stays symbolic."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from snnc.ir.errors import ShapeError
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The dimension `coefficient * N`.
+
+    It supports the integer arithmetic that exporters write around reshapes, so shape computations with
+    a symbolic batch run on numpy object arrays. Anything else, such as `N + 1`, is a `ShapeError`.
+    """
+
+    coefficient: int = 1
+
+    def __mul__(self, other: object) -> Batch:
+        if isinstance(other, Batch) or int(other) != other:  # type: ignore[call-overload]  # any integer type
+            raise ShapeError(f"{self} * {other} is not a multiple of the batch size")
+        return Batch(self.coefficient * int(other))  # type: ignore[call-overload]  # checked above
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, other: object) -> Batch | int:
+        if isinstance(other, Batch):
+            quotient, rest = divmod(self.coefficient, other.coefficient)
+            result: Batch | int = quotient
+        else:
+            quotient, rest = divmod(self.coefficient, int(other))  # type: ignore[call-overload]  # any integer
+            result = Batch(quotient)
+        if rest:
+            raise ShapeError(f"{self} is not a multiple of {other}")
+        return result
+
+    __truediv__ = __floordiv__
+
+    def __add__(self, other: object) -> Batch:
+        if isinstance(other, Batch):
+            return Batch(self.coefficient + other.coefficient)
+        if other == 0:
+            return self
+        raise ShapeError(f"{self} + {other} is not a multiple of the batch size")
+
+    __radd__ = __add__
+
+    def __str__(self) -> str:
+        return "N" if self.coefficient == 1 else f"{self.coefficient}N"
+
+    __repr__ = __str__
+
+
+Dim: TypeAlias = int | Batch
+Shape: TypeAlias = tuple[Dim, ...]
+
+
+def concrete(shape: Shape, batch: int) -> tuple[int, ...]:
+    """Return the shape with the batch size filled in."""
+    return tuple(dim.coefficient * batch if isinstance(dim, Batch) else dim for dim in shape)
+
+
+def element_count(shape: Shape) -> Dim:
+    """Return the product of the dimensions; `ShapeError` where the batch would appear twice."""
+    count: Dim = math.prod(dim for dim in shape if not isinstance(dim, Batch))
+    for dim in shape:
+        if isinstance(dim, Batch):
+            count = dim * count
+    return count
+
+
+def per_sample(shape: Shape) -> int:
+    """Return the number of elements for one sample (N = 1)."""
+    return math.prod(concrete(shape, 1))
+
+
+def static_dim(dim: Dim, what: str) -> int:
+    """Return the dimension as an integer, or refuse because `what` may not depend on the batch."""
+    if isinstance(dim, Batch):
+        raise ShapeError(f"{what} depends on the batch size ({dim})")
+    return dim
+
+
+def broadcast(*shapes: Shape) -> Shape:
+    """Return the numpy broadcast of the shapes."""
+    rank = max(len(shape) for shape in shapes)
+    padded = [(1,) * (rank - len(shape)) + shape for shape in shapes]
+    result: list[Dim] = []
+    for dims in zip(*padded, strict=True):
+        wide = {dim for dim in dims if dim != 1}
+        if len(wide) > 1:
+            listed = " and ".join(show_shape(shape) for shape in shapes)
+            raise ShapeError(f"shapes {listed} do not broadcast")
+        result.append(wide.pop() if wide else 1)
+    return tuple(result)
+
+
+def normalise_axis(axis: int, rank: int) -> int:
+    """Return the axis counted from the front."""
+    if not -rank <= axis < rank:
+        raise ShapeError(f"axis {axis} is outside a rank-{rank} shape")
+    return axis % rank
+
+
+def batch_axis(shape: Shape) -> int | None:
+    """Return the axis that carries the batch, or None."""
+    return next((axis for axis, dim in enumerate(shape) if isinstance(dim, Batch)), None)
+
+
+def show_shape(shape: Shape) -> str:
+    """Return the shape as text, `N x 3 x 32 x 32`; the empty shape is `scalar`."""
+    return " x ".join(str(dim) for dim in shape) if shape else "scalar"
