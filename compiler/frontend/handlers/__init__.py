@@ -1,1 +1,38 @@
-"""stub"""
+"""One handler per ONNX operator, one file per family; each file ends with its `HANDLERS`.
+
+A handler takes a `NodeContext` and returns an entry (stream or known array) for each output of the node.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from snnc.frontend.handlers import (
+    elementwise,
+    logic,
+    movement,
+    normalisation,
+    pooling,
+    quantisation,
+    reduction,
+    synapse,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from snnc.frontend.context import Handler
+
+FAMILIES = (elementwise, logic, quantisation, normalisation, reduction, pooling, synapse, movement)
+
+
+@cache
+def handlers() -> Mapping[str, Handler]:
+    """Return all handlers by ONNX operator type (of the default domain)."""
+    table: dict[str, Handler] = {}
+    for family in FAMILIES:
+        for op_type, handler in family.HANDLERS.items():
+            assert op_type not in table, f"operator {op_type} has two handlers"
+            table[op_type] = handler
+    return table

@@ -1,0 +1,130 @@
+"""What tests share: small ONNX models, the analog meaning of a graph, comparison with onnxruntime."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+from snnc.frontend import import_onnx
+from snnc.ir.shapes import Batch, concrete
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from snnc.ir.graph import Graph, Node, Value
+    from snnc.ir.kernel_types import Array
+
+IR_VERSION = 10
+
+Dims: TypeAlias = "Sequence[int | str | None]"
+Signature: TypeAlias = "Mapping[str, Dims | tuple[int, Dims]] | Sequence[str | onnx.ValueInfoProto]"
+
+
+def onnx_model(
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Signature,
+    outputs: Signature,
+    initializers: Mapping[str, Array] | None = None,
+    opset: int = 17,
+) -> onnx.ModelProto:
+    """Build a model.
+
+    `inputs` and `outputs` map names to shapes (float) or to `(TensorProto type, shape)`; outputs may also be
+    names alone, their types are then inferred.
+    """
+    graph = helper.make_graph(
+        list(nodes),
+        "test",
+        _signature(inputs),
+        _signature(outputs),
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in (initializers or {}).items()],
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=IR_VERSION, producer_name="test"
+    )
+    return onnx.shape_inference.infer_shapes(model)
+
+
+def _signature(given: Signature) -> list[onnx.ValueInfoProto]:
+    from collections.abc import Mapping
+
+    if isinstance(given, Mapping):
+        return [_value_info(name, spec) for name, spec in given.items()]
+    return [helper.make_empty_tensor_value_info(item) if isinstance(item, str) else item for item in given]
+
+
+def _value_info(name: str, spec: Any) -> onnx.ValueInfoProto:
+    if len(spec) == 2 and isinstance(spec[1], tuple | list):
+        return helper.make_tensor_value_info(name, spec[0], list(spec[1]))
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(spec))
+
+
+def run_analog(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Evaluate a graph of pure ops with the kernels of the op table; returns the outputs by name."""
+    batch = batch_size(graph, inputs)
+    values: dict[Value, Array] = {value: np.asarray(inputs[value.name or ""]) for value in graph.inputs}
+    for node in graph:
+        values[node.result] = evaluate(graph, node, [values[operand] for operand in node.operands], batch)
+    return {output.name: values[output.value] for output in graph.outputs}
+
+
+def evaluate(graph: Graph, node: Node, operands: Sequence[Array], batch: int) -> Array:
+    """Evaluate one node and hold the result against the type the graph states for it."""
+    assert node.op.kernel is not None, f"{node!r} keeps state"
+    attributes = {key: _with_batch(value, batch) for key, value in graph.resolve(node).items()}
+    with np.errstate(all="ignore"):
+        result = np.asarray(node.op.kernel(*operands, **attributes))
+    stated = concrete(node.result.type.shape, batch)
+    assert result.shape == stated, f"{node!r} gives {result.shape}, its type says {stated}"
+    return result
+
+
+def _with_batch(value: Any, batch: int) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_with_batch(item, batch) for item in value)
+    return value.coefficient * batch if isinstance(value, Batch) else value
+
+
+def batch_size(graph: Graph, inputs: Mapping[str, Array]) -> int:
+    """Return the batch size that the inputs have (1 where no input has a batch)."""
+    for value in graph.inputs:
+        for dim, size in zip(value.type.shape, np.shape(inputs[value.name or ""]), strict=True):
+            if isinstance(dim, Batch):
+                return int(size) // dim.coefficient
+    return 1
+
+
+def run_onnxruntime(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Run a model in onnxruntime; returns the outputs by name."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+
+
+def assert_matches_onnxruntime(
+    model: onnx.ModelProto,
+    inputs: Mapping[str, Array],
+    rtol: float = 1e-5,
+    atol: float = 1e-6,
+    shapes: Mapping[str, Sequence[int | str]] | None = None,
+) -> Graph:
+    """Import a model, compare the kernels' outputs with onnxruntime's, and return the graph."""
+    graph = import_onnx(model, shapes=shapes)
+    expected = run_onnxruntime(model, inputs)
+    found = run_analog(graph, inputs)
+    assert list(found) == list(expected)
+    for name, array in expected.items():
+        assert found[name].shape == array.shape, f"output {name!r}"
+        np.testing.assert_allclose(
+            found[name].astype(np.float64), array.astype(np.float64), rtol=rtol, atol=atol, err_msg=name
+        )
+    return graph
