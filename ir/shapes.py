@@ -19,10 +19,10 @@ class Batch:
 
     coefficient: int = 1
 
-    def __mul__(self, other: object) -> Batch:
+    def __mul__(self, other: object) -> Batch | int:
         if isinstance(other, Batch) or int(other) != other:  # type: ignore[call-overload]  # any integer type
             raise ShapeError(f"{self} * {other} is not a multiple of the batch size")
-        return Batch(self.coefficient * int(other))  # type: ignore[call-overload]  # checked above
+        return Batch(self.coefficient * int(other)) if other else 0  # type: ignore[call-overload]  # checked above
 
     __rmul__ = __mul__
 
@@ -31,13 +31,22 @@ class Batch:
             quotient, rest = divmod(self.coefficient, other.coefficient)
             result: Batch | int = quotient
         else:
-            quotient, rest = divmod(self.coefficient, int(other))  # type: ignore[call-overload]  # any integer
-            result = Batch(quotient)
+            quotient, rest = divmod(self.coefficient, other)  # type: ignore[operator]  # any number
+            result = Batch(int(quotient))
         if rest:
             raise ShapeError(f"{self} is not a multiple of {other}")
         return result
 
     __truediv__ = __floordiv__
+
+    def __rfloordiv__(self, other: object) -> Batch | int:
+        raise ShapeError(f"{other} / {self} depends on the batch size")
+
+    __rtruediv__ = __rfloordiv__
+
+    def __mod__(self, other: object) -> int:
+        self.__floordiv__(other)
+        return 0
 
     def __add__(self, other: object) -> Batch:
         if isinstance(other, Batch):
@@ -47,6 +56,46 @@ class Batch:
         raise ShapeError(f"{self} + {other} is not a multiple of the batch size")
 
     __radd__ = __add__
+
+    def __sub__(self, other: object) -> Batch | int:
+        if isinstance(other, Batch):
+            difference = self.coefficient - other.coefficient
+            return Batch(difference) if difference else 0
+        if other == 0:
+            return self
+        raise ShapeError(f"{self} - {other} is not a multiple of the batch size")
+
+    def __floor__(self) -> Batch:
+        return self
+
+    __ceil__ = __floor__
+
+    # Order, as far as it holds for every N >= 1.
+
+    def __gt__(self, other: object) -> bool:
+        return self._exceeds(other, or_equal=False)
+
+    def __ge__(self, other: object) -> bool:
+        return self._exceeds(other, or_equal=True)
+
+    def __lt__(self, other: object) -> bool:
+        return not self._exceeds(other, or_equal=True)
+
+    def __le__(self, other: object) -> bool:
+        return not self._exceeds(other, or_equal=False)
+
+    def _exceeds(self, other: object, *, or_equal: bool) -> bool:
+        if isinstance(other, Batch):
+            return self.coefficient > other.coefficient or (or_equal and self == other)
+        if self.coefficient > other or (or_equal and self.coefficient == other):  # type: ignore[operator]  # any number
+            return True
+        raise ShapeError(f"whether {self} exceeds {other} depends on the batch size")
+
+    def may_equal(self, other: object) -> bool:
+        """Tell whether some N >= 1 makes this dimension equal to the other; see `==` for every N."""
+        if isinstance(other, Batch):
+            return self == other
+        return other > 0 and other % self.coefficient == 0  # type: ignore[operator]  # any number
 
     def __str__(self) -> str:
         return "N" if self.coefficient == 1 else f"{self.coefficient}N"
