@@ -1,0 +1,160 @@
+"""Builds the nodes, constants and weights of an ONNX model while emitters walk a SIR graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from snnc.ir.errors import BackendError
+from snnc.ir.op import TensorRef
+from snnc.ir.shapes import Batch, batch_axis
+from snnc.ir.types import DTYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from snnc.ir.graph import Graph, Node, Value
+    from snnc.ir.kernel_types import Array
+    from snnc.ir.shapes import Dim
+    from snnc.ir.types import Type
+
+# Shape vectors and scalars stay inside the model, where onnxruntime's shape inference reads them.
+INLINE_ELEMENTS = 256
+
+
+class ModelBuilder:
+    """The ONNX graph being written: its nodes in order, its small constants and its weights.
+
+    `weights` are arrays of the SIR graph, by reference; their initializers carry no data.
+    """
+
+    def __init__(self, graph: Graph, reserved: Iterable[str]) -> None:
+        self.graph = graph
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+        self.weights: dict[str, Array] = {}
+        self._taken = set(reserved)
+        self._scope = ""
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._tensors: dict[str, str] = {}
+        self._batch_size = ""
+
+    def enter(self, node: Node) -> None:
+        """Name what follows after the source model's node that this node stands for."""
+        self._scope = node.origin[0] if node.origin else node.op.name
+
+    def unique(self, hint: str) -> str:
+        """Return a name like the hint that nothing in the model bears yet."""
+        name, number = hint, 1
+        while name in self._taken:
+            number += 1
+            name = f"{hint}.{number}"
+        self._taken.add(name)
+        return name
+
+    # Nodes.
+
+    def add(self, op: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """Add an ONNX node (attributes that are None or empty are left out); return its output's name."""
+        output = self.unique(f"{self._scope}:{op}")
+        given = {key: value for key, value in attributes.items() if value is not None and value != ()}
+        self.nodes.append(helper.make_node(op, inputs, [output], output, **given))
+        return output
+
+    def rename(self, value: str, name: str) -> None:
+        """Offer a value under a further name."""
+        self.nodes.append(helper.make_node("Identity", [value], [name], f"{name}:Identity"))
+
+    # Constants and weights.
+
+    def constant(self, array: Array, hint: str = "constant") -> str:
+        """Return the name of an initializer that holds the array; equal small arrays share one."""
+        array = np.asarray(array)
+        if array.size > INLINE_ELEMENTS:
+            return self._weight(array, hint)
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._constants:
+            self._constants[key] = self.unique(hint)
+            self.initializers.append(numpy_helper.from_array(array, self._constants[key]))
+        return self._constants[key]
+
+    def _weight(self, array: Array, hint: str) -> str:
+        name = self.unique(hint)
+        declared = onnx.TensorProto(
+            name=name,
+            dims=array.shape,
+            data_type=helper.np_dtype_to_tensor_dtype(array.dtype),
+            data_location=onnx.TensorProto.EXTERNAL,
+        )
+        declared.external_data.add(key="location", value="weights")
+        self.initializers.append(declared)
+        self.weights[name] = array
+        return name
+
+    def ints(self, values: Iterable[int]) -> str:
+        """Return the name of an int64 vector."""
+        return self.constant(np.array(list(values), np.int64))
+
+    def scalar(self, value: float, like: Value) -> str:
+        """Return the name of a scalar with the element type of a value."""
+        return self.constant(np.array(value, DTYPES[like.type.dtype]))
+
+    def tensor(self, node: Node, attribute: str) -> str:
+        """Return the name of the initializer for a tensor attribute; empty where it is absent."""
+        reference = node.attributes.get(attribute)
+        if reference is None:
+            return ""
+        assert isinstance(reference, TensorRef), f"{node.op.name}.{attribute} is not a tensor"
+        if reference.name not in self._tensors:
+            array = self.graph.tensors[reference.name]
+            self._tensors[reference.name] = self.constant(array, reference.name)
+        return self._tensors[reference.name]
+
+    # Shapes.
+
+    def dims(self, shape: Sequence[Dim]) -> str:
+        """Return the name of an int64 vector with these dimensions, the batch size filled in at run time."""
+        static = [dim for dim in shape if not isinstance(dim, Batch)]
+        if len(static) == len(shape):
+            return self.ints(static)
+        return self.add("Concat", [self._dim(dim) for dim in shape], axis=0)
+
+    def _dim(self, dim: Dim) -> str:
+        if not isinstance(dim, Batch):
+            return self.ints([dim])
+        size = self.batch_size()
+        return size if dim.coefficient == 1 else self.add("Mul", [size, self.ints([dim.coefficient])])
+
+    def batch_size(self) -> str:
+        """Return the name of an int64 vector of one element, N, read from an input's shape."""
+        if not self._batch_size:
+            self._batch_size = self._read_batch_size()
+        return self._batch_size
+
+    def _read_batch_size(self) -> str:
+        for value in self.graph.inputs:
+            axis = batch_axis(value.type.shape)
+            if axis is None:
+                continue
+            dim = value.type.shape[axis]
+            assert isinstance(dim, Batch)
+            size = self.add("Shape", [value.name or ""], start=axis, end=axis + 1)
+            return size if dim.coefficient == 1 else self.add("Div", [size, self.ints([dim.coefficient])])
+        raise BackendError(
+            f"graph {self.graph.name!r} uses the batch size N, but none of its inputs has it",
+            help="give one input a batch axis, or make the shapes static",
+        )
+
+
+Emitter: TypeAlias = Callable[[ModelBuilder, "Node", Sequence[str]], str]
+
+
+def value_info(name: str, type: Type) -> onnx.ValueInfoProto:
+    """Return the declaration of an ONNX input or output; `N` and its multiples stay symbolic."""
+    element = helper.np_dtype_to_tensor_dtype(DTYPES[type.dtype])
+    dims = [str(dim) if isinstance(dim, Batch) else dim for dim in type.shape]
+    return helper.make_tensor_value_info(name, element, dims)

@@ -1,0 +1,72 @@
+"""Movement of elements as ONNX nodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from snnc.backends.onnx.emitters.simple import one_node
+from snnc.ir.shapes import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from snnc.backends.onnx.builder import Emitter, ModelBuilder
+    from snnc.ir.graph import Node
+    from snnc.ir.shapes import Dim
+
+
+def reshape(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
+    """The batch size appears in at most one dimension, so -1 stands for it."""
+    shape = [-1 if isinstance(dim, Batch) else dim for dim in node.result.type.shape]
+    return model.add("Reshape", [inputs[0], model.ints(shape)])
+
+
+def expand(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
+    """A dimension that x already has is written as 1: broadcasting keeps it, whatever the batch size."""
+    target = node.result.type.shape
+    source = node.operands[0].type.shape
+    aligned = (1,) * (len(target) - len(source)) + source
+    dims: list[Dim] = [1 if dim == old else dim for dim, old in zip(target, aligned, strict=True)]
+    return model.add("Expand", [inputs[0], model.dims(dims)])
+
+
+def slice_(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
+    attributes = model.graph.resolve(node)
+    ranges = [model.ints(attributes[name]) for name in ("starts", "ends", "axes", "steps")]
+    return model.add("Slice", [inputs[0], *ranges])
+
+
+def gather(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
+    axis = model.graph.resolve(node)["axis"]
+    return model.add("Gather", [inputs[0], model.tensor(node, "indices")], axis=axis)
+
+
+def embedding(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
+    return model.add("Gather", [model.tensor(node, "table"), inputs[0]], axis=0)
+
+
+def tile(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
+    return model.add("Tile", [inputs[0], model.ints(model.graph.resolve(node)["repeats"])])
+
+
+def pad(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
+    attributes = model.graph.resolve(node)
+    operands = [inputs[0], model.ints(attributes["pads"])]
+    if attributes["mode"] == "constant":
+        operands.append(model.scalar(attributes["value"], node.operands[0]))
+    return model.add("Pad", operands, mode=attributes["mode"])
+
+
+EMITTERS: dict[str, Emitter] = {
+    "reshape": reshape,
+    "transpose": one_node("Transpose", perm="perm"),
+    "concat": one_node("Concat", axis="axis"),
+    "slice": slice_,
+    "gather": gather,
+    "embedding": embedding,
+    "expand": expand,
+    "tile": tile,
+    "pad": pad,
+    "depth_to_space": one_node("DepthToSpace", blocksize="block", mode="mode"),
+    "space_to_depth": one_node("SpaceToDepth", blocksize="block"),
+}

@@ -1,0 +1,109 @@
+"""Runs the analog model of a SIR graph in onnxruntime."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as runtime
+
+from snnc.backends.onnx.emit import emit_analog
+from snnc.ir.errors import BackendError, DataError
+from snnc.ir.shapes import Batch, show_shape
+from snnc.ir.types import DTYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from snnc.backends.onnx.emit import EmittedModel
+    from snnc.ir.graph import Graph, Value
+    from snnc.ir.kernel_types import Array
+
+ERRORS_ONLY = 3  # onnxruntime's log severity
+
+RUNTIME_ERRORS = (
+    runtime.EPFail,
+    runtime.Fail,
+    runtime.InvalidArgument,
+    runtime.InvalidGraph,
+    runtime.NotImplemented,
+    runtime.RuntimeException,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AnalogResult:
+    """The graph's outputs by name, and the extra values in the order they were asked for."""
+
+    outputs: dict[str, Array]
+    values: list[Array]
+
+
+class AnalogSession:
+    """The analog model of a graph, ready to run batch after batch.
+
+    `values` are the streams to observe besides the graph's outputs; `threads` bounds the processor cores
+    (0: as many as onnxruntime likes). The weights are read from the graph's own arrays.
+    """
+
+    def __init__(self, graph: Graph, values: Sequence[Value] = (), *, threads: int = 0) -> None:
+        self._graph = graph
+        self._emitted = emit_analog(graph, values)
+        # onnxruntime reads the arrays behind these while the session lives.
+        self._weights = {
+            name: onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
+            for name, array in self._emitted.weights.items()
+        }
+        self._session = self._create(self._emitted, threads)
+
+    def _create(self, emitted: EmittedModel, threads: int) -> onnxruntime.InferenceSession:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = ERRORS_ONLY
+        options.intra_op_num_threads = threads
+        # Quantisers stay where the graph has them: integer kernels would round elsewhere.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+        options.add_external_initializers(list(self._weights), list(self._weights.values()))
+        try:
+            return onnxruntime.InferenceSession(
+                emitted.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+        except RUNTIME_ERRORS as error:
+            raise BackendError(f"onnxruntime refuses the analog model: {error}") from error
+
+    def run(self, inputs: Mapping[str, Array]) -> AnalogResult:
+        """Evaluate one batch; `DataError` where an input is missing, unknown or of the wrong type."""
+        self._check(inputs)
+        try:
+            arrays = self._session.run([*self._emitted.outputs, *self._emitted.sites], dict(inputs))
+        except RUNTIME_ERRORS as error:
+            raise BackendError(f"onnxruntime cannot run the analog model: {error}") from error
+        count = len(self._graph.outputs)
+        named = zip(self._graph.outputs, arrays[:count], strict=True)
+        return AnalogResult({output.name: array for output, array in named}, arrays[count:])
+
+    def _check(self, inputs: Mapping[str, Array]) -> None:
+        expected = {value.name or "": value for value in self._graph.inputs}
+        if set(inputs) != set(expected):
+            raise DataError(
+                f"the inputs are {', '.join(sorted(inputs)) or 'none'}; the network has "
+                f"{', '.join(sorted(expected))}"
+            )
+        for name, value in expected.items():
+            _check_input(name, value, inputs[name])
+
+
+def _check_input(name: str, value: Value, array: Array) -> None:
+    """Refuse an array whose element type or shape is not the input's."""
+    if array.dtype != DTYPES[value.type.dtype]:
+        raise DataError(f"input {name!r} is {array.dtype}; the network takes {value.type.dtype}")
+    shape = value.type.shape
+    fits = array.ndim == len(shape) and all(
+        size % dim.coefficient == 0 if isinstance(dim, Batch) else size == dim
+        for size, dim in zip(array.shape, shape, strict=True)
+    )
+    if not fits:
+        raise DataError(
+            f"input {name!r} has shape {list(array.shape)}; the network takes {show_shape(shape)}"
+        )
