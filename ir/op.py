@@ -166,29 +166,37 @@ class Op:
 
     def complete(self, attributes: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:
         """Return the attributes with defaults filled in, in declared order; refuse unknown or wrong ones."""
-        for name in attributes:
-            if name not in self.attributes:
-                hint = did_you_mean(name, self.attributes) if self.attributes else "it has none"
-                raise TypeInferenceError(f"{self.name} has no attribute {name!r}; {hint}")
+        problems = self.attribute_problems(attributes)
+        if problems:
+            raise TypeInferenceError("; ".join(problems))
         return {
-            name: self._attribute(name, declared, attributes) for name, declared in self.attributes.items()
+            name: attributes.get(name, None if isinstance(declared.default, _Required) else declared.default)
+            for name, declared in self.attributes.items()
         }
 
-    def _attribute(
-        self, name: str, declared: Attribute, given: Mapping[str, AttributeValue]
-    ) -> AttributeValue:
-        value = given.get(name, declared.default)
-        if isinstance(value, _Required):
-            raise TypeInferenceError(f"{self.name} needs the attribute {name!r} ({declared.kind.value})")
+    def attribute_problems(self, attributes: Mapping[str, AttributeValue]) -> list[str]:
+        """Return what is wrong with the given attributes: each one on its own, then those missing."""
+        problems = [self.attribute_problem(name, value) for name, value in attributes.items()]
+        missing = [
+            f"{self.name} needs the attribute {name!r} ({declared.kind.value})"
+            for name, declared in self.attributes.items()
+            if declared.required and name not in attributes
+        ]
+        return [problem for problem in problems if problem] + missing
+
+    def attribute_problem(self, name: str, value: AttributeValue) -> str | None:
+        """Return why the op cannot take this attribute, or None."""
+        if name not in self.attributes:
+            hint = did_you_mean(name, self.attributes) if self.attributes else "it has none"
+            return f"{self.name} has no attribute {name!r}; {hint}"
+        declared = self.attributes[name]
         if value is None and declared.default is None:
             return None
         if not declared.kind.accepts(value):
-            raise TypeInferenceError(f"{self.name}.{name} must be {declared.kind.value}, not {value!r}")
+            return f"{self.name}.{name} must be {declared.kind.value}, not {value!r}"
         if declared.choices and value not in declared.choices:
-            raise TypeInferenceError(
-                f"{self.name}.{name} is {value!r}; it must be one of {', '.join(declared.choices)}"
-            )
-        return value
+            return f"{self.name}.{name} is {value!r}; it must be one of {', '.join(declared.choices)}"
+        return None
 
     def infer_type(self, types: Sequence[Type], attributes: Mapping[str, Any]) -> Type:
         """Return the result type: the declared rule on tensors, then spikes where payloads survive."""
