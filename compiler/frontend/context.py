@@ -17,6 +17,7 @@ from snnc.ir.errors import SnncError
 from snnc.ir.graph import Value
 from snnc.ir.kernel_types import Array
 from snnc.ir.ops import get_op
+from snnc.ir.shapes import Batch
 from snnc.ir.types import DTYPE_NAMES, Type
 
 if TYPE_CHECKING:
@@ -102,7 +103,9 @@ class NodeContext:
         """Return an input that must be known at compile time; reject naming `what` it is otherwise."""
         entry = self.entry(index)
         if isinstance(entry, Value):
-            self.reject(f"its {what} ({self.node.input[index]!r}) is computed at run time; it must be constant")
+            self.reject(
+                f"its {what} ({self.node.input[index]!r}) is computed at run time; it must be constant"
+            )
         return entry
 
     def known_or(self, index: int, what: str, default: Any) -> Any:
@@ -128,9 +131,7 @@ class NodeContext:
 
     # Building.
 
-    def emit(
-        self, op: str, operands: Sequence[Entry], attributes: Mapping[str, Any] | None = None
-    ) -> Entry:
+    def emit(self, op: str, operands: Sequence[Entry], attributes: Mapping[str, Any] | None = None) -> Entry:
         """Add an op and return its result; fold it where all operands are known.
 
         Attribute values that are arrays become named tensors of the graph.
@@ -152,12 +153,27 @@ class NodeContext:
         op = get_op(name)
         assert op.kernel is not None, f"{name} has no kernel to fold with"
         defaults = {key: None if a.required else a.default for key, a in op.attributes.items()}
-        with np.errstate(all="ignore"):
-            return np.asarray(op.kernel(*operands, **{**defaults, **given}))
+        try:
+            with np.errstate(all="ignore"):
+                result = op.kernel(*map(settled, operands), **{**defaults, **given})
+        except TypeError as error:
+            if not any(operand.dtype == object for operand in operands):
+                raise
+            self.reject(f"it computes {name} of a shape that depends on the batch size ({error})")
+        return settled(np.asarray(result))
 
     def reject(self, reason: str, help: str | None = None) -> NoReturn:
         """Refuse this node; the importer reports it together with all others."""
         raise Rejected(reason, where=self.name, help=help)
+
+
+def settled(array: Array) -> Array:
+    """Return the array in plain element types: dimensions without a batch are integers, halves single."""
+    if array.dtype != object:
+        return array if array.dtype == np.float64 else to_supported(array)
+    if any(isinstance(item, Batch) for item in array.flat):
+        return array
+    return array.astype(np.float64 if any(isinstance(item, float) for item in array.flat) else np.int64)
 
 
 def to_supported(array: Array) -> Array:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from snnc.ir.errors import TypeInferenceError, did_you_mean
 from snnc.ir.ops import (
+    arithmetic,
     elementwise,
     logic,
     movement,
@@ -28,6 +29,7 @@ FAMILIES = {
     "synapses": synapse,
     "neurons": neuron,
     "elementwise": elementwise,
+    "arithmetic": arithmetic,
     "logic": logic,
     "normalisation": normalisation,
     "pooling": pooling,

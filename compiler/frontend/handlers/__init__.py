@@ -9,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from snnc.frontend.handlers import (
+    arithmetic,
     elementwise,
     logic,
     movement,
@@ -24,7 +25,17 @@ if TYPE_CHECKING:
 
     from snnc.frontend.context import Handler
 
-FAMILIES = (elementwise, logic, quantisation, normalisation, reduction, pooling, synapse, movement)
+FAMILIES = (
+    elementwise,
+    arithmetic,
+    logic,
+    quantisation,
+    normalisation,
+    reduction,
+    pooling,
+    synapse,
+    movement,
+)
 
 
 @cache

@@ -1,10 +1,60 @@
-"""Handlers of the quantisation family."""
+"""QuantizeLinear and DequantizeLinear, per tensor and per axis, in 8 and 16 bits."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from snnc.frontend.context import Handler
+import numpy as np
+import onnx
 
-HANDLERS: dict[str, Handler] = {}
+from snnc.frontend.context import to_supported
+from snnc.ir.ops.quantisation import LEVELS, check_parameters
+from snnc.ir.shapes import normalise_axis
+from snnc.ir.types import DTYPE_NAMES, TensorType
+
+if TYPE_CHECKING:
+    from snnc.frontend.context import Entry, Handler, NodeContext
+    from snnc.ir.kernel_types import Array
+
+
+def quantise(ctx: NodeContext) -> Entry:
+    scale = read_scale(ctx)
+    zero_point = ctx.known_or(2, "zero point", None)
+    if zero_point is None:
+        zero_point = np.zeros(scale.shape, default_levels(ctx))
+    if DTYPE_NAMES.get(zero_point.dtype) not in LEVELS:
+        ctx.reject(f"it quantises to {zero_point.dtype}", f"levels can be {', '.join(LEVELS)}")
+    return emit(ctx, "quantise", scale, zero_point)
+
+
+def default_levels(ctx: NodeContext) -> np.dtype[np.generic]:
+    """Return the type of the levels where no zero point states it."""
+    number = ctx.attribute("output_dtype", 0) or onnx.TensorProto.UINT8
+    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(number))
+
+
+def dequantise(ctx: NodeContext) -> Entry:
+    scale = read_scale(ctx)
+    return emit(ctx, "dequantise", scale, ctx.known_or(2, "zero point", None))
+
+
+def read_scale(ctx: NodeContext) -> Array:
+    if ctx.attribute("block_size", 0):
+        ctx.reject("its scales hold for blocks", "quantise per tensor or per axis")
+    return to_supported(ctx.known(1, "scale"))
+
+
+def emit(ctx: NodeContext, op: str, scale: Array, zero_point: Array | None) -> Entry:
+    x = ctx.entry(0)
+    rank = len(ctx.shape(x))
+    axis = 1
+    if scale.size == 1 and (zero_point is None or zero_point.size == 1):
+        scale = scale.reshape(())
+        zero_point = None if zero_point is None else zero_point.reshape(())
+    else:
+        axis = normalise_axis(ctx.attribute("axis", 1), rank)
+    check_parameters(TensorType("f32", ctx.shape(x)), scale, zero_point, axis)
+    return ctx.emit(op, [x], {"scale": scale, "zero_point": zero_point, "axis": axis})
+
+
+HANDLERS: dict[str, Handler] = {"QuantizeLinear": quantise, "DequantizeLinear": dequantise}
