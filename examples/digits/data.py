@@ -49,9 +49,7 @@ def main() -> None:
     _, calibration = train.split(CALIBRATION_SAMPLES)
     test.save(HERE / "digits_test.npz")
     calibration.save(HERE / "digits_calibration.npz")
-    print(
-        f"{len(train.y)} training samples, {len(calibration.y)} of them for calibration; {len(test.y)} for testing"
-    )
+    print(f"training {len(train.y)}, of which calibration {len(calibration.y)}; test {len(test.y)} samples")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def as_input(samples: Samples) -> Tensor:
 
 
 def jitter(x: Tensor) -> Tensor:
-    """Rotate (to 15 degrees), scale (to 10 %) and shift (to 1 pixel) every image of (N, 1, 8, 8) at random."""
+    """Rotate (to 15 degrees), scale (to 10 %) and shift (to 1 pixel) each image of (N, 1, 8, 8) at random."""
     n, _, height, _ = x.shape
     angle = (torch.rand(n) * 2 - 1) * torch.pi / 12
     zoom = 1 + (torch.rand(n) * 2 - 1) * 0.1
