@@ -10,12 +10,12 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from snnc.frontend import import_onnx
-from snnc.ir.shapes import Batch, concrete
+from snnc.frontend.evaluate import evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from snnc.ir.graph import Graph, Node, Value
+    from snnc.ir.graph import Graph
     from snnc.ir.kernel_types import Array
 
 IR_VERSION = 10
@@ -50,9 +50,7 @@ def onnx_model(
 
 
 def _signature(given: Signature) -> list[onnx.ValueInfoProto]:
-    from collections.abc import Mapping
-
-    if isinstance(given, Mapping):
+    if isinstance(given, dict):
         return [_value_info(name, spec) for name, spec in given.items()]
     return [helper.make_empty_tensor_value_info(item) if isinstance(item, str) else item for item in given]
 
@@ -65,37 +63,7 @@ def _value_info(name: str, spec: Any) -> onnx.ValueInfoProto:
 
 def run_analog(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
     """Evaluate a graph of pure ops with the kernels of the op table; returns the outputs by name."""
-    batch = batch_size(graph, inputs)
-    values: dict[Value, Array] = {value: np.asarray(inputs[value.name or ""]) for value in graph.inputs}
-    for node in graph:
-        values[node.result] = evaluate(graph, node, [values[operand] for operand in node.operands], batch)
-    return {output.name: values[output.value] for output in graph.outputs}
-
-
-def evaluate(graph: Graph, node: Node, operands: Sequence[Array], batch: int) -> Array:
-    """Evaluate one node and hold the result against the type the graph states for it."""
-    assert node.op.kernel is not None, f"{node!r} keeps state"
-    attributes = {key: _with_batch(value, batch) for key, value in graph.resolve(node).items()}
-    with np.errstate(all="ignore"):
-        result = np.asarray(node.op.kernel(*operands, **attributes))
-    stated = concrete(node.result.type.shape, batch)
-    assert result.shape == stated, f"{node!r} gives {result.shape}, its type says {stated}"
-    return result
-
-
-def _with_batch(value: Any, batch: int) -> Any:
-    if isinstance(value, tuple):
-        return tuple(_with_batch(item, batch) for item in value)
-    return value.coefficient * batch if isinstance(value, Batch) else value
-
-
-def batch_size(graph: Graph, inputs: Mapping[str, Array]) -> int:
-    """Return the batch size that the inputs have (1 where no input has a batch)."""
-    for value in graph.inputs:
-        for dim, size in zip(value.type.shape, np.shape(inputs[value.name or ""]), strict=True):
-            if isinstance(dim, Batch):
-                return int(size) // dim.coefficient
-    return 1
+    return evaluate(graph, inputs)
 
 
 def run_onnxruntime(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> dict[str, Array]:

@@ -14,7 +14,7 @@ from snnc.ir.types import DTYPES, TensorType
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from snnc.ir.shapes import Dim, Shape
+    from snnc.ir.shapes import Dim
 
 Pins: TypeAlias = "Mapping[str, Sequence[int | str]]"
 
@@ -61,6 +61,15 @@ def declared_shape(info: onnx.ValueInfoProto) -> Declared:
     )
 
 
+def declared_inputs(graph: onnx.GraphProto) -> dict[str, Declared]:
+    """Return the stated shapes of the inputs that have one, by name."""
+    return {
+        info.name: declared_shape(info)
+        for info in graph_inputs(graph)
+        if info.type.tensor_type.HasField("shape")
+    }
+
+
 def input_types(graph: onnx.GraphProto, pins: Pins) -> dict[str, TensorType]:
     """Return the type of every input; `ShapeError` lists the dimensions that are unknown and no batch."""
     infos = {info.name: info for info in graph_inputs(graph)}
@@ -90,7 +99,8 @@ def _pinned_declaration(info: onnx.ValueInfoProto, pin: Sequence[int | str]) -> 
     declared = declared_shape(info)
     if len(pin) != len(declared):
         raise ShapeError(
-            f"the shape given for input {info.name!r} has {len(pin)} dimensions, the model's has {len(declared)}",
+            f"the shape given for input {info.name!r} has {len(pin)} dimensions, "
+            f"the model's has {len(declared)}",
             help=f"the model states {_show(declared)}",
         )
     for given, stated in zip(pin, declared, strict=True):
@@ -127,9 +137,14 @@ def _batch_names(declared: Mapping[str, Declared], bound: Mapping[str, Dim]) -> 
     ]
     leading = [shape[0].name for shape in open_shapes if shape and isinstance(shape[0], Unknown)]
     if not leading and not any(isinstance(shape[0], Batch) for shape in open_shapes if shape):
-        return frozenset(
-            [dim.name for shape in open_shapes for dim in shape if isinstance(dim, Unknown) and dim.name][:1]
-        )
+        inner_names = [
+            dim.name
+            for shape in open_shapes
+            if shape and shape[0] != 1  # a batch of one leads; what follows it is a length
+            for dim in shape
+            if isinstance(dim, Unknown) and dim.name
+        ]
+        return frozenset(inner_names[:1])
     inner = {
         dim.name
         for shape in open_shapes
