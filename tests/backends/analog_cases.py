@@ -204,6 +204,7 @@ LOGIC = (
     case("less", "f32 N x 30", "f32 30"),
     *(case(op, "bool N x 30", "bool N x 30") for op in ("logical_and", "logical_or", "logical_xor")),
     case("logical_not", "bool N x 30"),
+    case("is_nan", "f32 N x 30"),
 )
 
 NORMALISATIONS = (
@@ -235,21 +236,33 @@ MOVEMENT = (
     case("reshape", "f32 N x 12 x 4", shape=(Batch(12), 2, 2)),
     case("reshape", "f32 12N x 4", shape=(N, 3, 4, 4)),
     case("reshape", "f32 N x 12", shape=(3, N, 4)),
+    case("reshape", "f32 N x 0 x 12", shape=(N, 12, 0)),
     case("transpose", "f32 N x 3 x 4", perm=(1, 2, 0)),
     case("concat", "f32 N x 3 x 4", "f32 N x 2 x 4", "f32 N x 1 x 4", axis=1),
     case("slice", "f32 N x 9 x 8", axes=(1, 2), starts=(8, 2), ends=(-(2**31), 7), steps=(-2, 3)),
     case("slice", "f32 N x 9 x 8", axes=(-1,), starts=(1,), ends=(2**31,), steps=(1,)),
     case("gather", "f32 N x 9 x 8", axis=1, indices=np.array([[3, -1], [0, 3]])),
     case("gather", "f32 N x 9 x 8", axis=1, indices=np.array(4)),
+    case("gather", "f32 N x 9", axis=-1, indices=np.array([1, 8], np.uint8)),
     case("embedding", "i64 N x 6", table=real(11, 30), within=(0, 11)),
     case("expand", "f32 N x 1 x 4", shape=(N, 3, 4)),
     case("tile", "f32 N x 2 x 3", repeats=(1, 2, 3)),
-    case("pad", "f32 N x 2 x 5 x 5", pads=(0, 0, 1, 2, 0, 0, 0, 1), value=1.5, mode="constant"),
-    case("pad", "f32 N x 2 x 5", pads=(0, 1, 2, 0, 0, -1), mode="constant"),
+    case("pad", "f32 N x 2 x 5 x 5", pads=(0, 0, 1, 2, 0, 0, 0, 1), value=1.5),
+    case("pad", "i64 N x 2 x 5", pads=(0, 1, 2, 0, 0, 1), value=3.0),
     *(
         case("pad", "f32 N x 2 x 5 x 5", pads=(0, 0, 1, 2, 0, 0, 0, 1), mode=mode)
         for mode in ("reflect", "edge", "wrap")
     ),
+    case("resize", "f32 N x 2 x 4 x 5", sizes=(N, 2, 8, 10), coordinate="asymmetric", nearest="floor"),
+    case("resize", "f32 N x 2 x 4 x 5", sizes=(N, 2, 7, 3)),
+    case("resize", "f32 N x 2 x 4 x 5", sizes=(N, 2, 7, 5), mode="linear", coordinate="align_corners"),
+    case("resize", "f32 N x 2 x 4 x 5", sizes=(N, 2, 1, 9), mode="linear", coordinate="pytorch_half_pixel"),
+    case(
+        "resize", "f32 N x 2 x 4 x 5", sizes=(N, 2, 9, 11), mode="linear", scales=np.float32([1, 1, 2.3, 2.3])
+    ),
+    case("resize", "f32 N x 2 x 7", sizes=(N, 2, 4), mode="linear"),
+    case("resize", "f32 N x 2 x 3 x 4 x 5", sizes=(N, 2, 4, 5, 6), mode="linear"),
+    case("resize", "f32 N x 2 x 7", sizes=(N, 2, 7)),
     *(case("depth_to_space", "f32 N x 8 x 3 x 2", block=2, mode=mode) for mode in ("DCR", "CRD")),
     case("space_to_depth", "f32 N x 2 x 4 x 6", block=2),
 )

@@ -112,6 +112,12 @@ def test_a_neuron_without_a_threshold_is_the_activation_it_absorbed(
     assert_close(AnalogSession(graph, threads=1).run({"x": x}).outputs["y"], expected)
 
 
+def test_not_a_number_is_found() -> None:
+    graph = Case("is_nan", ("f32 N x 3",)).graph()
+    found = AnalogSession(graph, threads=1).run({"x0": np.float32([[1, np.nan, np.inf]])}).outputs["y"]
+    assert found.tolist() == [[False, True, False]]
+
+
 def test_a_neuron_with_a_threshold_is_refused_by_name() -> None:
     graph = neuron_graph()
     node = next(iter(graph))
@@ -179,6 +185,16 @@ def test_large_weights_are_referred_to_and_small_constants_are_shared() -> None:
     assert list(emitted.weights) == ["weight"]
     assert emitted.weights["weight"] is graph.tensors["weight"]
     assert len(emitted.model.graph.initializer) == 3
+
+
+def test_a_model_beyond_protobufs_limit_is_not_embedded() -> None:
+    graph = Graph("large")
+    x = graph.add_input("x", parse_type("f32 N x 32768"))
+    weight = np.broadcast_to(np.float32(0), (2**15, 2**15))  # four gigabytes that take no memory
+    y = graph.append("linear", [x], {"weight": graph.add_tensor("weight", weight)})
+    graph.add_output(y, "y")
+    with pytest.raises(BackendError, match="one ONNX file without external data holds 2147483647"):
+        emit_analog(graph).embedded()
 
 
 # What a session refuses.

@@ -19,4 +19,5 @@ EMITTERS: dict[str, Emitter] = {
     "logical_or": one_node("Or"),
     "logical_xor": one_node("Xor"),
     "logical_not": one_node("Not"),
+    "is_nan": one_node("IsNaN"),
 }

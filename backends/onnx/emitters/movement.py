@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from snnc.backends.onnx.emitters.simple import one_node
-from snnc.ir.shapes import Batch
+from snnc.ir.shapes import Batch, static_dim
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from snnc.backends.onnx.builder import Emitter, ModelBuilder
     from snnc.ir.graph import Node
+    from snnc.ir.kernel_types import Array
     from snnc.ir.shapes import Dim
 
 
 def reshape(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
-    """The batch size appears in at most one dimension, so -1 stands for it."""
-    shape = [-1 if isinstance(dim, Batch) else dim for dim in node.result.type.shape]
-    return model.add("Reshape", [inputs[0], model.ints(shape)])
+    """The batch size appears in at most one dimension, so -1 stands for it unless the tensor is empty."""
+    shape = node.result.type.shape
+    if 0 in shape:
+        return model.add("Reshape", [inputs[0], model.dims(shape)], allowzero=1)
+    return model.add(
+        "Reshape", [inputs[0], model.ints(-1 if isinstance(dim, Batch) else dim for dim in shape)]
+    )
 
 
 def expand(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
@@ -37,8 +44,9 @@ def slice_(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
 
 
 def gather(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
-    axis = model.graph.resolve(node)["axis"]
-    return model.add("Gather", [inputs[0], model.tensor(node, "indices")], axis=axis)
+    attributes = model.graph.resolve(node)
+    indices = model.constant(attributes["indices"].astype(np.int64), "indices")
+    return model.add("Gather", [inputs[0], indices], axis=attributes["axis"])
 
 
 def embedding(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
@@ -57,6 +65,31 @@ def pad(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
     return model.add("Pad", operands, mode=attributes["mode"])
 
 
+def resize(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
+    """Names only the axes that change, so the batch size needs no number."""
+    attributes, shape = model.graph.resolve(node), node.operands[0].type.shape
+    scales: Array | None = attributes["scales"]
+    axes = [
+        axis
+        for axis, (dim, size) in enumerate(zip(shape, attributes["sizes"], strict=True))
+        if dim != size or (scales is not None and scales[axis] != 1)
+    ]
+    if not axes:
+        return inputs[0]
+    if scales is None:
+        target = ["", model.ints(static_dim(attributes["sizes"][axis], "a resized axis") for axis in axes)]
+    else:
+        target = [model.constant(scales[axes].astype(np.float32))]
+    return model.add(
+        "Resize",
+        [inputs[0], "", *target],
+        axes=axes,
+        mode=attributes["mode"],
+        coordinate_transformation_mode=attributes["coordinate"],
+        nearest_mode=attributes["nearest"],
+    )
+
+
 EMITTERS: dict[str, Emitter] = {
     "reshape": reshape,
     "transpose": one_node("Transpose", perm="perm"),
@@ -67,6 +100,7 @@ EMITTERS: dict[str, Emitter] = {
     "expand": expand,
     "tile": tile,
     "pad": pad,
+    "resize": resize,
     "depth_to_space": one_node("DepthToSpace", blocksize="block", mode="mode"),
     "space_to_depth": one_node("SpaceToDepth", blocksize="block"),
 }
