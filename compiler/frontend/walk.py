@@ -59,6 +59,7 @@ class Imported:
     """The graph (incomplete if a node was rejected) and the fate of every ONNX node, in order."""
 
     graph: Graph
+    opset: int
     fates: tuple[NodeFate, ...]
 
     @property
@@ -90,7 +91,7 @@ class Walk:
             for info in self.nodes.output:
                 self._add_output(info.name)
             remove_dead_nodes(self.graph)
-        return Imported(self.graph, fates)
+        return Imported(self.graph, self.source.opset, fates)
 
     def _import_node(self, node: onnx.NodeProto) -> NodeFate:
         name = self._unique_name(node)
