@@ -17,6 +17,7 @@ from snnc.frontend.handlers import (
     pooling,
     quantisation,
     reduction,
+    shapes,
     synapse,
 )
 
@@ -35,6 +36,7 @@ FAMILIES = (
     pooling,
     synapse,
     movement,
+    shapes,
 )
 
 
