@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from snnc.ir.graph import Graph, Node, Value
     from snnc.ir.kernel_types import Array
-    from snnc.ir.shapes import Dim
+    from snnc.ir.shapes import Dim, Shape
     from snnc.ir.types import Type
 
 # Shape vectors and scalars stay inside the model, where onnxruntime's shape inference reads them.
@@ -116,7 +116,13 @@ class ModelBuilder:
 
     # Shapes.
 
-    def dims(self, shape: Sequence[Dim]) -> str:
+    def reshape(self, x: str, shape: Shape) -> str:
+        """Reshape to a shape with at most one multiple of the batch size, for which -1 can stand."""
+        if 0 in shape:  # -1 is ambiguous then, and 0 would mean the old dimension
+            return self.add("Reshape", [x, self.dims(shape)], allowzero=1)
+        return self.add("Reshape", [x, self.ints(-1 if isinstance(dim, Batch) else dim for dim in shape)])
+
+    def dims(self, shape: Shape) -> str:
         """Return the name of an int64 vector with these dimensions, the batch size filled in at run time."""
         static = [dim for dim in shape if not isinstance(dim, Batch)]
         if len(static) == len(shape):

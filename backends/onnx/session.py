@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from snnc.ir.graph import Graph, Value
     from snnc.ir.kernel_types import Array
 
-ERRORS_ONLY = 3  # onnxruntime's log severity
+FATAL_ONLY = 4  # onnxruntime's log severity; its errors reach us as exceptions
 
 RUNTIME_ERRORS = (
     runtime.EPFail,
@@ -60,7 +60,7 @@ class AnalogSession:
 
     def _create(self, emitted: EmittedModel, threads: int) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = ERRORS_ONLY
+        options.log_severity_level = FATAL_ONLY
         options.intra_op_num_threads = threads
         # Quantisers stay where the graph has them: integer kernels would round elsewhere.
         options.add_session_config_entry("session.disable_quant_qdq", "1")

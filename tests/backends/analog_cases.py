@@ -276,6 +276,7 @@ QUANTISATION = (
     case("dequantise", "i32 N x 3 x 9", scale=SCALES, axis=1),
     case("dequantise", "i16 N x 3 x 9", scale=SCALES, zero_point=np.array([0, 9, 99], np.int16), axis=-2),
     case("quantise", "f32 N x 3 x 9", scale=SCALES, zero_point=np.array([0, 9, 99], np.uint16), axis=1),
+    case("quantise", "f32 N x 9", scale=SCALES[:1].reshape(1, 1), zero_point=np.array([[9]], np.int8)),
     case("quantise", "f32 N x 3 x 9", scale=SCALES[:1], zero_point=np.array([9], np.int16)),
     case("fake_quantise", "f32 N x 3 x 9", scale=SCALES.reshape(1, 3, 1), lo=-7, hi=7),
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from snnc.backends.onnx.emitters.simple import one_node
-from snnc.ir.shapes import Batch, static_dim
+from snnc.ir.shapes import static_dim
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,17 +15,10 @@ if TYPE_CHECKING:
     from snnc.backends.onnx.builder import Emitter, ModelBuilder
     from snnc.ir.graph import Node
     from snnc.ir.kernel_types import Array
-    from snnc.ir.shapes import Dim
 
 
 def reshape(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
-    """The batch size appears in at most one dimension, so -1 stands for it unless the tensor is empty."""
-    shape = node.result.type.shape
-    if 0 in shape:
-        return model.add("Reshape", [inputs[0], model.dims(shape)], allowzero=1)
-    return model.add(
-        "Reshape", [inputs[0], model.ints(-1 if isinstance(dim, Batch) else dim for dim in shape)]
-    )
+    return model.reshape(inputs[0], node.result.type.shape)
 
 
 def expand(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
@@ -33,7 +26,7 @@ def expand(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
     target = node.result.type.shape
     source = node.operands[0].type.shape
     aligned = (1,) * (len(target) - len(source)) + source
-    dims: list[Dim] = [1 if dim == old else dim for dim, old in zip(target, aligned, strict=True)]
+    dims = tuple(1 if dim == old else dim for dim, old in zip(target, aligned, strict=True))
     return model.add("Expand", [inputs[0], model.dims(dims)])
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from snnc.backends.onnx.emitters.simple import one_node
-from snnc.ir.shapes import normalise_axis, static_dim
+from snnc.ir.shapes import element_count, normalise_axis, static_dim
 from snnc.ir.types import DTYPES
 
 if TYPE_CHECKING:
@@ -60,24 +60,20 @@ def group_norm(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
     attributes, x = model.graph.resolve(node), node.operands[0].type
     groups: int = attributes["groups"]
     ones = np.ones(groups, DTYPES[x.dtype])
-    grouped = model.add("Reshape", [inputs[0], model.ints([0, groups, -1])])
+    size = static_dim(element_count(x.shape[1:]), "an axis that is normalised") // groups
+    grouped = model.reshape(inputs[0], (x.shape[0], groups, size))
     normal = model.add(
         "InstanceNormalization",
         [grouped, model.constant(ones), model.constant(0 * ones)],
         epsilon=attributes["epsilon"],
     )
-    shape = [static_dim(dim, "an axis that is normalised") for dim in x.shape[1:]]
-    result = model.add("Reshape", [normal, model.ints([-1, *shape])])
-    result = _per_channel(model, "Mul", result, attributes["gamma"], len(shape))
-    return _per_channel(model, "Add", result, attributes["beta"], len(shape))
-
-
-def _per_channel(model: ModelBuilder, op: str, x: str, parameter: Any, rank: int) -> str:
-    """Combine x with one number per channel; `rank` counts the axes from the channels on."""
-    if parameter is None:
-        return x
-    column = np.reshape(parameter, (-1, *(1,) * (rank - 1)))
-    return model.add(op, [x, model.constant(column)])
+    result = model.reshape(normal, x.shape)
+    column = (-1, *(1,) * (len(x.shape) - 2))
+    if attributes["gamma"] is not None:
+        result = model.add("Mul", [result, model.constant(attributes["gamma"].reshape(column))])
+    if attributes["beta"] is not None:
+        result = model.add("Add", [result, model.constant(attributes["beta"].reshape(column))])
+    return result
 
 
 EMITTERS: dict[str, Emitter] = {

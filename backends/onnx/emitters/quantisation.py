@@ -21,7 +21,7 @@ def quantise(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
     attributes, x = model.graph.resolve(node), node.operands[0]
     zero_point: Array = attributes["zero_point"]
     if zero_point.dtype.itemsize == 1:
-        parameters = [model.tensor(node, "scale"), model.tensor(node, "zero_point")]
+        parameters = [_along_axis(model, attributes[name]) for name in ("scale", "zero_point")]
         return model.add("QuantizeLinear", [inputs[0], *parameters], axis=attributes["axis"])
     scale, shift = _parameters(model, node)
     level = model.add("Add", [model.add("Round", [model.add("Div", [inputs[0], scale])]), shift])
@@ -31,13 +31,19 @@ def quantise(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
 
 
 def dequantise(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
+    attributes = model.graph.resolve(node)
     if node.operands[0].type.dtype in ("i8", "u8", "i32"):
-        zero_point = model.tensor(node, "zero_point")
-        parameters = [model.tensor(node, "scale"), *([zero_point] if zero_point else [])]
-        return model.add("DequantizeLinear", [inputs[0], *parameters], axis=model.graph.resolve(node)["axis"])
+        given = [attributes[name] for name in ("scale", "zero_point") if attributes[name] is not None]
+        parameters = [_along_axis(model, array) for array in given]
+        return model.add("DequantizeLinear", [inputs[0], *parameters], axis=attributes["axis"])
     scale, shift = _parameters(model, node)
     level = model.add("Cast", inputs, to=TensorProto.FLOAT)
     return model.add("Mul", [model.add("Sub", [level, shift]), scale])
+
+
+def _along_axis(model: ModelBuilder, parameter: Array) -> str:
+    """Return a parameter as ONNX's quantisers want it: a vector along the axis, or a scalar."""
+    return model.constant(parameter.reshape(()) if parameter.size == 1 else parameter)
 
 
 def _parameters(model: ModelBuilder, node: Node) -> tuple[str, str]:

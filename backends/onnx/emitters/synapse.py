@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from snnc.backends.onnx.emitters.simple import one_node
+from snnc.ir.shapes import element_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,12 +33,13 @@ def conv_transpose(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> st
 
 
 def linear(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
-    weight, bias = model.tensor(node, "weight"), model.tensor(node, "bias")
-    if len(node.operands[0].type.shape) == 2:
-        return model.add("Gemm", [inputs[0], weight, bias], transB=1)
-    transposed = model.add("Transpose", [weight], perm=(1, 0))
-    product = model.add("MatMul", [inputs[0], transposed])
-    return model.add("Add", [product, bias]) if bias else product
+    """One Gemm over all rows: it reads W as it is, where MatMul would need a transposed copy."""
+    x, shape = node.operands[0].type.shape, node.result.type.shape
+    operands = [model.tensor(node, "weight"), model.tensor(node, "bias")]
+    if len(x) == 2:
+        return model.add("Gemm", [inputs[0], *operands], transB=1)
+    rows = model.reshape(inputs[0], (element_count(x[:-1]), x[-1]))
+    return model.reshape(model.add("Gemm", [rows, *operands], transB=1), shape)
 
 
 EMITTERS: dict[str, Emitter] = {
