@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 from snnc.frontend.handlers import (
     arithmetic,
     elementwise,
+    images,
     logic,
     movement,
     normalisation,
     pooling,
+    products,
     quantisation,
     reduction,
     shapes,
@@ -35,7 +37,9 @@ FAMILIES = (
     reduction,
     pooling,
     synapse,
+    products,
     movement,
+    images,
     shapes,
 )
 
