@@ -258,7 +258,11 @@ MOVEMENT = (
     case("resize", "f32 N x 2 x 4 x 5", sizes=(N, 2, 7, 5), mode="linear", coordinate="align_corners"),
     case("resize", "f32 N x 2 x 4 x 5", sizes=(N, 2, 1, 9), mode="linear", coordinate="pytorch_half_pixel"),
     case(
-        "resize", "f32 N x 2 x 4 x 5", sizes=(N, 2, 9, 11), mode="linear", scales=np.float32([1, 1, 2.3, 2.3])
+        "resize",
+        "f32 N x 2 x 4 x 5",
+        sizes=(N, 2, 9, 11),
+        mode="linear",
+        scales=np.array([1, 1, 2.3, 2.3], np.float32),
     ),
     case("resize", "f32 N x 2 x 7", sizes=(N, 2, 4), mode="linear"),
     case("resize", "f32 N x 2 x 3 x 4 x 5", sizes=(N, 2, 4, 5, 6), mode="linear"),

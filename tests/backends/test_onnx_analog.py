@@ -93,7 +93,7 @@ def test_a_batch_size_without_an_input_that_has_it_is_refused() -> None:
 def neuron_graph(**attributes: float | None) -> Graph:
     graph = Graph("neuron")
     x = graph.add_input("x", parse_type("f32 N x 3"))
-    bias = graph.add_tensor("bias", np.float32([[1, 0, -1]]))
+    bias = graph.add_tensor("bias", np.array([[1, 0, -1]], np.float32))
     y = graph.append(
         "neuron", [x], {"codebook": MultiSpike(0, 3), "bias": bias, **attributes}, origin=["relu"]
     )
@@ -106,15 +106,16 @@ def test_a_neuron_without_a_threshold_is_the_activation_it_absorbed(
     low: float | None, high: float | None
 ) -> None:
     graph = neuron_graph(low=low, high=high)
-    x = np.float32([[-3, 0.2, 2], [4, -1, 1]])
-    shifted = x + np.float32([[1, 0, -1]])
+    x = np.array([[-3, 0.2, 2], [4, -1, 1]], np.float32)
+    shifted = x + np.array([[1, 0, -1]], np.float32)
     expected = np.clip(shifted, -np.inf if low is None else low, np.inf if high is None else high)
     assert_close(AnalogSession(graph, threads=1).run({"x": x}).outputs["y"], expected)
 
 
 def test_not_a_number_is_found() -> None:
     graph = Case("is_nan", ("f32 N x 3",)).graph()
-    found = AnalogSession(graph, threads=1).run({"x0": np.float32([[1, np.nan, np.inf]])}).outputs["y"]
+    x = np.array([[1, np.nan, np.inf]], np.float32)
+    found = AnalogSession(graph, threads=1).run({"x0": x}).outputs["y"]
     assert found.tolist() == [[False, True, False]]
 
 
@@ -157,7 +158,7 @@ def test_extra_values_come_back_in_the_order_they_were_asked_for() -> None:
     emitted = emit_analog(graph, [doubled, x, doubled])
     assert emitted.sites == ("site_0.2", "site_1", "site_2")
     assert emitted.outputs == ("site_0.3", "y")
-    array = np.float32([[1, -2, 3]])
+    array = np.array([[1, -2, 3]], np.float32)
     result = AnalogSession(graph, [doubled, x, doubled], threads=1).run({"site_0": array})
     assert list(result.outputs) == ["site_0", "y"]
     for found, expected in zip(result.values, [2 * array, array, 2 * array], strict=True):
@@ -240,7 +241,11 @@ def test_a_network_survives_the_way_to_sir_and_back(shared_models: Path, name: s
     onnx.checker.check_model(emitted, full_check=True)
     inputs = draw(graph, 2, (0.0, 1.0))
     expected = run_onnxruntime(source, inputs)
-    for found in (run_onnxruntime(emitted, inputs), AnalogSession(graph, threads=1).run(inputs).outputs):
+    for found in (
+        run_onnxruntime(emitted, inputs),
+        AnalogSession(graph, threads=1).run(inputs).outputs,
+        run_analog(import_onnx(emitted), inputs),
+    ):
         assert list(found) == list(expected)
         for key, array in expected.items():
             assert_close(found[key], array, rtol=1e-4, atol=1e-4)
