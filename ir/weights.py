@@ -1,0 +1,101 @@
+"""Map the tensors of a safetensors member into memory.
+
+The safetensors library opens only whole files, not a part of one, so the header is read here; nothing in
+it is trusted. Format: eight bytes (length of the header), the header (JSON), the elements.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from snnc.ir.errors import ArchiveError
+from snnc.ir.limits import shape_problem
+from snnc.ir.types import DTYPES
+
+if TYPE_CHECKING:
+    from mmap import mmap
+
+    from snnc.ir.kernel_types import Array
+
+MAX_HEADER = 100_000_000  # bytes, the library's own limit
+_LENGTH = 8
+_DTYPES = {name.upper(): dtype for name, dtype in DTYPES.items()}
+
+
+def map_tensors(mapped: mmap, start: int, end: int) -> dict[str, Array]:
+    """Return the tensors of the member at start..end as read-only views; no element is read.
+
+    Except booleans: a byte that is neither 0 nor 1 would be undefined.
+    """
+    length = int.from_bytes(mapped[start : min(start + _LENGTH, end)], "little")
+    first = start + _LENGTH + length
+    if length > MAX_HEADER or first > end:
+        raise ArchiveError(f"the weights' header claims {length} bytes, the member has {end - start}")
+    elements = memoryview(mapped)[first:end]
+    tensors: dict[str, Array] = {}
+    position = 0
+    for name, entry in sorted(_json(mapped[start + _LENGTH : first]).items(), key=_begin):
+        tensors[name], position = _map(elements, name, entry, position)
+    if position != len(elements):
+        raise ArchiveError(
+            f"the weights have {len(elements)} bytes of elements, the header tells of {position}"
+        )
+    return tensors
+
+
+def _json(content: bytes) -> dict[str, dict[str, Any]]:
+    try:
+        header = json.loads(content, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise ArchiveError(f"the weights' header is not JSON: {error}") from error
+    if not isinstance(header, dict):
+        raise ArchiveError("the weights' header is not an object")
+    for name, entry in header.items():
+        if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+            raise ArchiveError(
+                f"the weights' header does not describe {name!r} by dtype, shape and data_offsets"
+            )
+        if not _are_sizes(entry["data_offsets"]) or len(entry["data_offsets"]) != 2:
+            raise ArchiveError(f"the tensor {name!r} has no two offsets")
+    return header
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ArchiveError("the weights' header names a tensor twice")
+    return result
+
+
+def _are_sizes(value: object) -> bool:
+    return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
+
+
+def _begin(item: tuple[str, dict[str, Any]]) -> tuple[int, int]:
+    begin, end = item[1]["data_offsets"]
+    return begin, end
+
+
+def _map(elements: memoryview, name: str, entry: dict[str, Any], position: int) -> tuple[Array, int]:
+    """Return one tensor, which must begin at `position`, and where it ends."""
+    dtype, shape = _DTYPES.get(str(entry["dtype"])), entry["shape"]
+    if dtype is None:
+        raise ArchiveError(f"the tensor {name!r} has the unknown element type {str(entry['dtype'])[:20]!r}")
+    if not _are_sizes(shape) or shape_problem(tuple(shape)):
+        raise ArchiveError(f"the tensor {name!r} has no possible shape")
+    begin, end = entry["data_offsets"]
+    count = math.prod(shape)
+    if begin != position or end - begin != count * dtype.itemsize or end > len(elements):
+        raise ArchiveError(
+            f"the tensor {name!r} lies at {begin}..{end}; {count * dtype.itemsize} bytes were expected at "
+            f"{position}, {len(elements)} are there"
+        )
+    array = np.frombuffer(elements, dtype, count, begin) if count else np.empty(0, dtype)
+    if dtype == np.bool_ and count and array.view(np.uint8).max() > 1:
+        raise ArchiveError(f"the tensor {name!r} holds bytes that are neither true nor false")
+    array.flags.writeable = False
+    return array.reshape(shape), end
