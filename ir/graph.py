@@ -206,7 +206,8 @@ class Graph:
         """Return the type the op table gives to the node's result."""
         if node.expect and not node.op.expectation:
             raise TypeInferenceError(f"{node.op.name} cannot be wrapped as expect.{node.op.name}")
-        return node.op.infer_type([operand.type for operand in node.operands], self.resolve(node))
+        infer = node.op.infer_expected if node.expect else node.op.infer_type
+        return infer([operand.type for operand in node.operands], self.resolve(node))
 
     def constant_value(
         self, array: Array, hint: str, before: Node | None = None, origin: Sequence[str] = ()
@@ -252,8 +253,9 @@ class Graph:
 
     def move_before(self, node: Node, anchor: Node) -> None:
         """Move a node in front of another."""
-        self._unlink(node)
-        self._link(node, anchor)
+        if node is not anchor:
+            self._unlink(node)
+            self._link(node, anchor)
 
     def retype(self) -> None:
         """Infer every type again, in execution order."""

@@ -8,7 +8,7 @@ passes, simulators, `snnc ops` and the documentation read this one declaration.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -212,6 +212,22 @@ class Op:
             return result
         return SpikeType(payload, result.shape, any(type_.scaled for type_ in spikes))
 
+    def infer_expected(self, types: Sequence[Type], attributes: Mapping[str, Any]) -> Type:
+        """Return the type of `expect.<op>`: real, except for a homogeneous op that keeps spikes.
+
+        Then O(t) = F(S(t)) - F(S(t-1)) is an integer between F(x) and -F(-x), because each such F is convex
+        or concave.
+        """
+        result = self.infer_type(types, attributes)
+        if not isinstance(result, SpikeType):
+            return result
+        mirrored = self.infer_type([_mirrored(type_) for type_ in types], attributes)
+        if not self.homogeneous or not isinstance(mirrored, SpikeType):
+            return TensorType("f32", result.shape)
+        lo = min(result.payload.lo, -mirrored.payload.hi)
+        hi = max(result.payload.hi, -mirrored.payload.lo)
+        return SpikeType(Payload(lo, hi), result.shape, result.scaled)
+
     def stateful_type(
         self, types: Sequence[Type], attributes: Mapping[str, Any], result: TensorType
     ) -> Type:
@@ -221,6 +237,14 @@ class Op:
                 return types[0].with_shape(result.shape)
             return result
         return SpikeType(codebook.payload, result.shape, attributes.get("scale") is not None)
+
+
+def _mirrored(type_: Type) -> Type:
+    """Return the type of the negated stream."""
+    if not isinstance(type_, SpikeType):
+        return type_
+    payload = type_.payload
+    return replace(type_, payload=Payload(-payload.hi, -payload.lo, payload.powers_of_two))
 
 
 def _as_tensor(type_: Type) -> TensorType:
