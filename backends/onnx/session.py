@@ -9,10 +9,9 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
+from snnc.backends.inputs import check_inputs
 from snnc.backends.onnx.emit import emit_analog
-from snnc.ir.errors import BackendError, DataError
-from snnc.ir.shapes import Batch, show_shape
-from snnc.ir.types import DTYPES
+from snnc.ir.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,38 +71,13 @@ class AnalogSession:
         except RUNTIME_ERRORS as error:
             raise BackendError(f"onnxruntime refuses the analog model: {error}") from error
 
-    def run(self, inputs: Mapping[str, Array]) -> AnalogResult:
-        """Evaluate one batch; `DataError` where an input is missing, unknown or of the wrong type."""
-        self._check(inputs)
+    def run(self, inputs: Array | Mapping[str, Array]) -> AnalogResult:
+        """Evaluate one batch; `DataError` where the inputs do not fit the graph's."""
+        arrays = check_inputs(self._graph, inputs)
         try:
-            arrays = self._session.run([*self._emitted.outputs, *self._emitted.sites], dict(inputs))
+            results = self._session.run([*self._emitted.outputs, *self._emitted.sites], arrays)
         except RUNTIME_ERRORS as error:
             raise BackendError(f"onnxruntime cannot run the analog model: {error}") from error
         count = len(self._graph.outputs)
-        named = zip(self._graph.outputs, arrays[:count], strict=True)
-        return AnalogResult({output.name: array for output, array in named}, arrays[count:])
-
-    def _check(self, inputs: Mapping[str, Array]) -> None:
-        expected = {value.name or "": value for value in self._graph.inputs}
-        if set(inputs) != set(expected):
-            raise DataError(
-                f"the inputs are {', '.join(sorted(inputs)) or 'none'}; the network has "
-                f"{', '.join(sorted(expected))}"
-            )
-        for name, value in expected.items():
-            _check_input(name, value, inputs[name])
-
-
-def _check_input(name: str, value: Value, array: Array) -> None:
-    """Refuse an array whose element type or shape is not the input's."""
-    if array.dtype != DTYPES[value.type.dtype]:
-        raise DataError(f"input {name!r} is {array.dtype}; the network takes {value.type.dtype}")
-    shape = value.type.shape
-    fits = array.ndim == len(shape) and all(
-        size % dim.coefficient == 0 if isinstance(dim, Batch) else size == dim
-        for size, dim in zip(array.shape, shape, strict=True)
-    )
-    if not fits:
-        raise DataError(
-            f"input {name!r} has shape {list(array.shape)}; the network takes {show_shape(shape)}"
-        )
+        named = zip(self._graph.outputs, results[:count], strict=True)
+        return AnalogResult({output.name: array for output, array in named}, results[count:])

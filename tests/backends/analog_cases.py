@@ -236,7 +236,6 @@ MOVEMENT = (
     case("reshape", "f32 N x 12 x 4", shape=(Batch(12), 2, 2)),
     case("reshape", "f32 12N x 4", shape=(N, 3, 4, 4)),
     case("reshape", "f32 N x 12", shape=(3, N, 4)),
-    case("reshape", "f32 N x 0 x 12", shape=(N, 12, 0)),
     case("transpose", "f32 N x 3 x 4", perm=(1, 2, 0)),
     case("concat", "f32 N x 3 x 4", "f32 N x 2 x 4", "f32 N x 1 x 4", axis=1),
     case("slice", "f32 N x 9 x 8", axes=(1, 2), starts=(8, 2), ends=(-(2**31), 7), steps=(-2, 3)),
