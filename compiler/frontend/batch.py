@@ -15,15 +15,15 @@ import numpy as np
 
 from snnc.frontend.signature import Unknown
 from snnc.ir.graph import Graph, Value
-from snnc.ir.shapes import Batch, batch_axis, concrete
+from snnc.ir.shapes import Batch, batch_axis, concrete, per_sample
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import onnx
 
     from snnc.frontend.context import Entry
-    from snnc.frontend.signature import Declared
+    from snnc.frontend.signature import Declared, Pins
     from snnc.ir.kernel_types import Array
     from snnc.ir.shapes import Dim
 
@@ -31,13 +31,29 @@ if TYPE_CHECKING:
 _SIZES = {"Expand": 1, "Resize": 3}
 
 
-def fixed_batch(declared: Collection[Declared]) -> int | None:
-    """Return the one leading dimension of all inputs where every dimension is fixed, or None."""
-    if any(isinstance(dim, Unknown) for shape in declared for dim in shape):
-        return None
-    leading = {shape[0] for shape in declared if shape}
-    batch = leading.pop() if len(leading) == 1 else None
-    return batch if isinstance(batch, int) else None
+def fixed_batches(declared: Collection[Declared]) -> list[tuple[int, int]]:
+    """Return the axes that may be a batch with its fixed size, most likely first.
+
+    That is the leading axis where all inputs agree on its size, or the second where it is 1 in all of them
+    (networks that take tokens first); none where a dimension is open.
+    """
+    shapes = [shape for shape in declared if shape]
+    if not shapes or any(isinstance(dim, Unknown) for shape in shapes for dim in shape):
+        return []
+    leading, second = ({shape[axis : axis + 1] for shape in shapes} for axis in (0, 1))
+    result = [(0, size) for size in leading.pop() if isinstance(size, int)] if len(leading) == 1 else []
+    return [*result, (1, 1)] if second == {(1,)} and (0, 1) not in result else result
+
+
+def pinned_batch(declared: Mapping[str, Declared], pins: Pins) -> int | None:
+    """Return the fixed size that the user replaces by N, or None."""
+    replaced = {
+        stated
+        for name, shape in declared.items()
+        for stated, given in zip(shape, pins.get(name, ()), strict=False)
+        if given == "N" and isinstance(stated, int)
+    }
+    return replaced.pop() if len(replaced) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +89,8 @@ class SymbolicBatch:
         copied = copies and any(
             size == 0 and isinstance(shape[index], Batch) for index, size in enumerate(target[: len(shape)])
         )
-        place = None if copied else self._place(sizes, math.prod(concrete(shape[:axis], 1)))
+        before = math.prod(concrete(shape[:axis], 1))
+        place = None if copied else self._place(sizes, before, per_sample(shape[axis : axis + 1]))
         if place is None:
             return np.array(target, dtype=np.int64)
         dims: list[Dim] = list(sizes)
@@ -86,16 +103,17 @@ class SymbolicBatch:
         rest = math.prod(size for size in sizes if size != -1)
         return [math.prod(shape) // rest if size == -1 and rest else size for size in sizes]
 
-    def _place(self, sizes: list[int], before: int) -> int | None:
-        """Return the axis that takes the batch, `before` being the number of elements in front of it.
+    def _place(self, sizes: list[int], before: int, merged: int) -> int | None:
+        """Return the axis that takes the batch; `before` elements precede it, `merged` share its axis.
 
-        First choice is an entry equal to the batch, then one that merges the batch with what follows
-        (batch x heads), then one that merges it with what precedes (tokens x batch); never the last axis,
-        which holds features.
+        First choice is an entry equal to the batch, in front of or behind what it was merged with; then one
+        that merges the batch with what follows (batch x heads), then with what precedes (tokens x batch);
+        never the last axis, which holds features.
         """
         fronts = [math.prod(sizes[:index]) for index in range(len(sizes))]
         aligned = [index for index, front in enumerate(fronts) if front == before]
-        exact = [index for index in aligned if sizes[index] == self.size]
+        behind = [index for index, front in enumerate(fronts) if front == before * merged]
+        exact = [index for index in aligned + behind if sizes[index] == self.size]
         merging = [index for index in aligned if sizes[index] % self.size == 0 and index < len(sizes) - 1]
         ending = [
             index

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from snnc.frontend.batch import SymbolicBatch, fixed_batch
+from snnc.frontend.batch import SymbolicBatch, fixed_batches, pinned_batch
 from snnc.frontend.loader import Source, open_source
 from snnc.frontend.per_sample import behaves_per_sample
 from snnc.frontend.signature import declared_inputs, input_types
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from snnc.frontend.signature import Pins
     from snnc.ir.graph import Graph
+    from snnc.ir.types import TensorType
 
 
 def import_onnx(source: str | Path | onnx.ModelProto, *, shapes: Pins | None = None) -> Graph:
@@ -56,30 +57,25 @@ def import_model(source: str | Path | onnx.ModelProto, *, shapes: Pins | None = 
 
 def _import_stated(source: Source, pins: Pins) -> Imported:
     """Import with the batch that the model states or the user pins."""
-    declared = declared_inputs(source.model.graph)
-    fixed = {
-        shape[0]
-        for name, shape in declared.items()
-        if name in pins and shape and isinstance(shape[0], int) and pins[name][0] == "N"
-    }
-    batch = SymbolicBatch(fixed.pop()) if len(fixed) == 1 else None
+    size = pinned_batch(declared_inputs(source.model.graph), pins)
+    batch = None if size is None else SymbolicBatch(size)
     return Walk(source, input_types(source.model.graph, pins), batch).run()
 
 
 def _import_symbolic(source: Source, pins: Pins | None) -> Imported | None:
-    """Import with N in the place of the batch that all inputs fix; None where that is not sound."""
-    declared = declared_inputs(source.model.graph)
-    batch = None if pins else fixed_batch(declared.values())
-    if batch is None:
-        return None
-    stated = input_types(source.model.graph, {})
-    types = {
-        name: type_.with_shape((Batch(), *type_.shape[1:])) if type_.shape else type_
-        for name, type_ in stated.items()
-    }
-    try:
-        imported = Walk(source, types, SymbolicBatch(batch)).run()
-    except SnncError:
-        return None  # the import with the fixed batch reports what is wrong
-    sound = not imported.rejected and behaves_per_sample(source, imported.graph, batch)
-    return imported if sound else None
+    """Import with N in the place of a batch that all inputs fix; None where that is not sound."""
+    graph = source.model.graph
+    for axis, size in [] if pins else fixed_batches(declared_inputs(graph).values()):
+        types = {name: _with_batch(type_, axis) for name, type_ in input_types(graph, {}).items()}
+        try:
+            imported = Walk(source, types, SymbolicBatch(size)).run()
+        except SnncError:
+            continue  # the import with the fixed batch reports what is wrong
+        if not imported.rejected and behaves_per_sample(source, imported.graph, size):
+            return imported
+    return None
+
+
+def _with_batch(type_: TensorType, axis: int) -> TensorType:
+    dims = type_.shape
+    return type_.with_shape((*dims[:axis], Batch(), *dims[axis + 1 :])) if dims else type_
