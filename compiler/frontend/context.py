@@ -168,12 +168,10 @@ class NodeContext:
 
 
 def settled(array: Array) -> Array:
-    """Return the array in plain element types: dimensions without a batch are integers, halves single."""
-    if array.dtype != object:
-        return array if array.dtype == np.float64 else to_supported(array)
-    if any(isinstance(item, Batch) for item in array.flat):
+    """Return dimensions without a batch as plain numbers; any other array as it is."""
+    if array.dtype != object or any(isinstance(item, Batch) for item in array.flat):
         return array
-    return array.astype(np.float64 if any(isinstance(item, float) for item in array.flat) else np.int64)
+    return array.astype(np.float32 if any(isinstance(item, float) for item in array.flat) else np.int64)
 
 
 def to_supported(array: Array) -> Array:

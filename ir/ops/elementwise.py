@@ -14,7 +14,7 @@ import numpy as np
 from snnc.ir.codebooks import Payload
 from snnc.ir.errors import TypeInferenceError
 from snnc.ir.op import Attribute, Kind, Op, Role, same_type
-from snnc.ir.shapes import Batch, broadcast, show_shape
+from snnc.ir.shapes import Batch, Shape, show_shape
 from snnc.ir.types import DTYPES, SpikeType, TensorType
 
 if TYPE_CHECKING:
@@ -158,8 +158,14 @@ def real(x: TensorType, **attributes: Any) -> TensorType:
     return x
 
 
+def broadcasts_into(parameter: Array, shape: Shape) -> bool:
+    """Tell whether a parameter broadcasts against a shape without widening it."""
+    pairs = zip(reversed(parameter.shape), reversed(shape), strict=False)
+    return parameter.ndim <= len(shape) and all(size in (1, dim) for size, dim in pairs)
+
+
 def infer_prelu(x: TensorType, *, slope: Array) -> TensorType:
-    if broadcast(x.shape, slope.shape) != x.shape:
+    if not broadcasts_into(slope, x.shape):
         raise TypeInferenceError(
             f"slopes of shape {list(slope.shape)} do not broadcast against {show_shape(x.shape)}"
         )

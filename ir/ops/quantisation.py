@@ -11,7 +11,8 @@ import numpy as np
 
 from snnc.ir.errors import TypeInferenceError
 from snnc.ir.op import Attribute, Kind, Op, Role
-from snnc.ir.shapes import broadcast, normalise_axis, show_shape
+from snnc.ir.ops.elementwise import broadcasts_into
+from snnc.ir.shapes import normalise_axis, show_shape
 from snnc.ir.types import TensorType, dtype_name
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def infer_fake_quantise(x: TensorType, *, scale: Array, lo: int, hi: int) -> Ten
     if not x.is_real:
         raise TypeInferenceError(f"only real streams are quantised, not {x}")
     check_scale(scale)
-    if scale.ndim != len(x.shape) or broadcast(x.shape, scale.shape) != x.shape:
+    if scale.ndim != len(x.shape) or not broadcasts_into(scale, x.shape):
         raise TypeInferenceError(
             f"scales of shape {list(scale.shape)} do not broadcast against {show_shape(x.shape)}"
         )

@@ -84,20 +84,15 @@ def cast_like(ctx: NodeContext) -> Entry:
 
 
 def element_type(ctx: NodeContext, dtype: np.dtype[Any]) -> str:
-    """Return the IR's name of an element type; half precision is single."""
-    if dtype.name in ("float16", "bfloat16"):
-        return "f32"
-    if dtype not in DTYPE_NAMES:
-        ctx.reject(f"it casts to {dtype}, which the IR cannot hold")
-    return DTYPE_NAMES[dtype]
+    """Return the IR's name of an element type; half and double precision are single."""
+    name = DTYPE_NAMES.get(to_supported(np.empty(0, dtype)).dtype)
+    return name or ctx.reject(f"it casts to {dtype}, which the IR cannot hold")
 
 
 def cast_entry(ctx: NodeContext, entry: Entry, to: str) -> Entry:
-    """Cast to an element type of the IR. Streams are at most single, known arrays stay double."""
-    if isinstance(entry, Value):
-        to = "f32" if to == "f64" else to
-        if entry.type.dtype == to:
-            return entry
+    """Cast to an element type of the IR."""
+    if isinstance(entry, Value) and entry.type.dtype == to:
+        return entry
     return ctx.emit("cast", [entry], {"to": to})
 
 
