@@ -53,8 +53,8 @@ class Binary:
     def payload(self) -> Payload:
         return Payload(0, 1)
 
-    def quantise(self, u: Array) -> Array:
-        return (u >= 1).astype(u.dtype)
+    def quantise(self, u: Array, out: Array | None = None) -> Array:
+        return np.greater_equal(u, 1, out=np.empty_like(u) if out is None else out, casting="unsafe")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,9 @@ class Ternary:
     def payload(self) -> Payload:
         return Payload(-1, 1)
 
-    def quantise(self, u: Array) -> Array:
-        return np.clip(np.trunc(u), -1, 1)
+    def quantise(self, u: Array, out: Array | None = None) -> Array:
+        rounded = np.trunc(u, out=out)
+        return np.clip(rounded, -1, 1, out=rounded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +93,8 @@ class MultiSpike:
     def payload(self) -> Payload:
         return Payload(self.lo, self.hi)
 
-    def quantise(self, u: Array) -> Array:
-        rounded = np.rint(u) if self.rounding == "nearest" else np.floor(u)
+    def quantise(self, u: Array, out: Array | None = None) -> Array:
+        rounded = np.rint(u, out=out) if self.rounding == "nearest" else np.floor(u, out=out)
         return np.clip(rounded, self.lo, self.hi, out=rounded)
 
 

@@ -88,13 +88,17 @@ class Output:
 
 
 class Graph:
-    """One time step of a network: inputs, nodes in execution order, outputs, and the tensor table."""
+    """One time step of a network: inputs, nodes in execution order, outputs, and the tensor table.
+
+    `meta` is the record of how the graph came about; it travels in the `.sir` file and means nothing to passes.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.inputs: list[Value] = []
         self.outputs: list[Output] = []
         self.tensors: dict[str, Array] = {}
+        self.meta: dict[str, Any] = {}
         self._first: Node | None = None
         self._last: Node | None = None
         self._count = 0
@@ -250,6 +254,7 @@ class Graph:
         for operand in node.operands:
             self._forget_use(operand, node)
         self._unlink(node)
+        node.graph = None
 
     def move_before(self, node: Node, anchor: Node) -> None:
         """Move a node in front of another."""
@@ -278,6 +283,7 @@ class Graph:
     def copy(self) -> Graph:
         """Return an independent graph; the arrays themselves are shared, they are never written to."""
         other = Graph(self.name)
+        other.meta = dict(self.meta)
         mapping: dict[Value, Value] = {}
         for value in self.inputs:
             mapping[value] = other.add_input(value.name or "", value.type)

@@ -261,13 +261,20 @@ def payload_kept(types: Sequence[Type], attributes: Mapping[str, Any]) -> Payloa
 
 
 def payload_hull(types: Sequence[Type], attributes: Mapping[str, Any]) -> Payload | None:
-    """Several streams side by side: spikes if every one is, with one common scale."""
+    """Several streams side by side: spikes if every one is; each element keeps its own scale."""
     result: Payload | None = None
     for type_ in types:
-        if not isinstance(type_, SpikeType) or (type_.scaled and len(types) > 1):
+        if not isinstance(type_, SpikeType):
             return None
         result = type_.payload if result is None else result.hull(type_.payload)
     return result
+
+
+def payload_extreme(types: Sequence[Type], attributes: Mapping[str, Any]) -> Payload | None:
+    """Elementwise minimum or maximum: spikes if every operand is, with scale 1."""
+    if any(isinstance(type_, SpikeType) and type_.scaled for type_ in types):
+        return None
+    return payload_hull(types, attributes)
 
 
 def payload_sum(types: Sequence[Type], attributes: Mapping[str, Any]) -> Payload | None:

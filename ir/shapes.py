@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from snnc.ir.errors import ShapeError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,3 +165,13 @@ def batch_axis(shape: Shape) -> int | None:
 def show_shape(shape: Shape) -> str:
     """Return the shape as text, `N x 3 x 32 x 32`; the empty shape is `scalar`."""
     return " x ".join(str(dim) for dim in shape) if shape else "scalar"
+
+
+def fill_batch(attributes: Mapping[str, Any], batch: int) -> dict[str, Any]:
+    """Return attributes with every multiple of N in their shapes turned into a number."""
+    return {
+        name: concrete(value, batch)
+        if isinstance(value, tuple) and any(isinstance(item, Batch) for item in value)
+        else value
+        for name, value in attributes.items()
+    }

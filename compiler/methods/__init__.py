@@ -1,1 +1,21 @@
-"""stub"""
+"""Conversion methods. One per file; each is a choice of codebook, threshold rule and options over the same passes."""
+
+from __future__ import annotations
+
+from snnc.ir.errors import OptionError, did_you_mean
+from snnc.methods import integrate_and_fire, multi_spike
+from snnc.methods.base import Method, Settings
+
+METHODS: dict[str, Method] = {
+    method.name: method for method in (multi_spike.METHOD, integrate_and_fire.METHOD)
+}
+
+
+def get_method(name: str) -> Method:
+    """Return the method of that name; `OptionError` with a suggestion if there is none."""
+    if name not in METHODS:
+        raise OptionError(f"there is no method {name!r}", help=did_you_mean(name, METHODS))
+    return METHODS[name]
+
+
+__all__ = ["METHODS", "Method", "Settings", "get_method"]

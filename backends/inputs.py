@@ -1,0 +1,111 @@
+"""Input arrays of a run: checked against the graph, split into groups of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from snnc.ir.errors import DataError
+from snnc.ir.shapes import Batch, batch_axis, show_shape
+from snnc.ir.types import DTYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from snnc.ir.graph import Graph, Value
+    from snnc.ir.kernel_types import Array
+
+
+def check_inputs(graph: Graph, inputs: Array | Mapping[str, Array]) -> dict[str, Array]:
+    """Return one array per graph input with the right element type; `DataError` naming what does not fit.
+
+    A single array serves a graph with one input. Integers become floats where floats are wanted; floats
+    never become integers silently.
+    """
+    names = [value.name or "" for value in graph.inputs]
+    if not isinstance(inputs, Mapping):
+        if len(names) != 1:
+            raise DataError(
+                f"the network has {len(names)} inputs: {', '.join(names)}", help="name each array"
+            )
+        inputs = {names[0]: np.asarray(inputs)}
+    elif len(names) == 1 and len(inputs) == 1:
+        inputs = dict(zip(names, inputs.values(), strict=True))
+    missing = [name for name in names if name not in inputs]
+    if missing:
+        raise DataError(
+            f"no data for the input {missing[0]!r}",
+            help=f"the data hold {', '.join(map(repr, inputs)) or 'nothing'}",
+        )
+    arrays = {name: _checked(value, inputs[name]) for name, value in zip(names, graph.inputs, strict=True)}
+    sizes = {name: _batch_of(value, arrays[name]) for name, value in zip(names, graph.inputs, strict=True)}
+    known = {size for size in sizes.values() if size is not None}
+    if len(known) > 1:
+        listed = ", ".join(f"{name}: {size}" for name, size in sizes.items())
+        raise DataError(f"the inputs have different numbers of samples ({listed})")
+    return arrays
+
+
+def _checked(value: Value, array: Array) -> Array:
+    wanted = value.type
+    fits = array.ndim == len(wanted.shape) and all(
+        isinstance(dim, Batch) or dim == size for dim, size in zip(wanted.shape, array.shape, strict=True)
+    )
+    if not fits:
+        raise DataError(
+            f"input {value.name!r} has shape {show_shape(tuple(array.shape))}; "
+            f"the network takes {show_shape(wanted.shape)}"
+        )
+    if array.size == 0:
+        raise DataError(f"input {value.name!r} holds no samples")
+    target = DTYPES[wanted.dtype]
+    if array.dtype == target:
+        return array
+    if target.kind in "iub" and array.dtype.kind not in "iub":
+        raise DataError(
+            f"input {value.name!r} holds {array.dtype}; the network takes {wanted.dtype} (integers)"
+        )
+    if array.dtype.kind not in "iubf":
+        raise DataError(f"input {value.name!r} holds {array.dtype}, which is not numbers")
+    return array.astype(target)
+
+
+def _batch_of(value: Value, array: Array) -> int | None:
+    axis = batch_axis(value.type.shape)
+    if axis is None:
+        return None
+    dim = value.type.shape[axis]
+    assert isinstance(dim, Batch)
+    size = array.shape[axis]
+    if size % dim.coefficient:
+        raise DataError(f"input {value.name!r}: {size} is not a multiple of {dim.coefficient}")
+    return int(size // dim.coefficient)
+
+
+def batch_size_of(graph: Graph, arrays: Mapping[str, Array]) -> int:
+    """Return the number of samples (1 for a network without a batch axis)."""
+    sizes = (_batch_of(value, arrays[value.name or ""]) for value in graph.inputs)
+    return next((size for size in sizes if size is not None), 1)
+
+
+def split_batches(graph: Graph, arrays: Mapping[str, Array], group: int) -> Iterator[dict[str, Array]]:
+    """Yield the inputs in groups of at most `group` samples."""
+    total = batch_size_of(graph, arrays)
+    for start in range(0, total, group):
+        yield {
+            value.name or "": _slice(value, arrays[value.name or ""], start, min(start + group, total))
+            for value in graph.inputs
+        }
+
+
+def _slice(value: Value, array: Array, start: int, stop: int) -> Array:
+    axis = batch_axis(value.type.shape)
+    if axis is None:
+        return array
+    dim = value.type.shape[axis]
+    assert isinstance(dim, Batch)
+    index = [slice(None)] * array.ndim
+    index[axis] = slice(start * dim.coefficient, stop * dim.coefficient)
+    return array[tuple(index)]

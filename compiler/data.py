@@ -1,0 +1,189 @@
+"""Data files: `.npz` (`x`, optional `y`; or one array per input) and `.npy`, normalised on load."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from snnc.backends.inputs import batch_size_of, check_inputs, split_batches
+from snnc.ir.errors import DataError, OptionError
+from snnc.ir.types import FLOATS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from snnc.ir.graph import Graph
+    from snnc.ir.kernel_types import Array
+
+LABELS = "y"
+
+
+@dataclass(frozen=True, slots=True)
+class Normalise:
+    """x -> (x · scale - mean) / std; mean and std per channel (axis 1) or one number."""
+
+    scale: float = 1.0
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def __call__(self, x: Array, name: str) -> Array:
+        result = x.astype(np.float32) * np.float32(self.scale)
+        for label, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) > 1 and (result.ndim < 2 or result.shape[1] != len(values)):
+                channels = result.shape[1] if result.ndim > 1 else 0
+                raise DataError(f"--{label} has {len(values)} values; input {name!r} has {channels} channels")
+        if self.mean:
+            result -= self._per_channel(self.mean, result.ndim)
+        if self.std:
+            result /= self._per_channel(self.std, result.ndim)
+        return result
+
+    @staticmethod
+    def _per_channel(values: tuple[float, ...], rank: int) -> Array:
+        shape = (1, len(values), *[1] * (rank - 2)) if len(values) > 1 else (1,) * rank
+        return np.asarray(values, np.float32).reshape(shape)
+
+    def describe(self) -> dict[str, object]:
+        """Return the settings for the record in a `.sir` file."""
+        return {"scale": self.scale, "mean": list(self.mean), "std": list(self.std)}
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Arrays per graph input, labels if there are any, and how to normalise; read in batches."""
+
+    arrays: Mapping[str, Array]
+    labels: Array | None = None
+    normalise: Normalise = field(default_factory=Normalise)
+    source: str = "arrays"
+
+    def batches(self, graph: Graph, size: int) -> Iterator[tuple[dict[str, Array], Array | None]]:
+        """Yield (inputs, labels) in groups of at most `size` samples, normalised and checked."""
+        checked = self.checked(graph)
+        start = 0
+        for group in split_batches(graph, checked, size):
+            count = batch_size_of(graph, group)
+            yield (
+                self._prepare(graph, group),
+                None if self.labels is None else self.labels[start : start + count],
+            )
+            start += count
+
+    def checked(self, graph: Graph) -> dict[str, Array]:
+        """Return the arrays by graph input, not normalised yet; `DataError` if they do not fit."""
+        arrays = dict(self.arrays)
+        names = [value.name or "" for value in graph.inputs]
+        if len(arrays) == 1 and len(names) == 1:
+            arrays = {names[0]: next(iter(arrays.values()))}
+        raw = {}
+        for value in graph.inputs:
+            name = value.name or ""
+            if name not in arrays:
+                have = ", ".join(map(repr, self.arrays)) or "nothing"
+                raise DataError(
+                    f"no data for the input {name!r}", where=self.source, help=f"the file holds {have}"
+                )
+            raw[name] = arrays[name]
+        check_shapes(graph, raw, self.source)
+        return raw
+
+    def count(self, graph: Graph) -> int:
+        """Return the number of samples."""
+        return batch_size_of(graph, self.checked(graph))
+
+    def _prepare(self, graph: Graph, group: Mapping[str, Array]) -> dict[str, Array]:
+        prepared = {}
+        for value in graph.inputs:
+            name = value.name or ""
+            array = group[name]
+            if value.type.dtype in FLOATS:
+                array = self.normalise(array, name)
+                if not np.isfinite(array).all():
+                    raise DataError(
+                        f"input {name!r} holds NaN or infinite values",
+                        where=self.source,
+                        help="clean the data first",
+                    )
+            prepared[name] = array
+        return check_inputs(graph, prepared)
+
+
+def check_shapes(graph: Graph, arrays: Mapping[str, Array], source: str) -> None:
+    """Refuse arrays that do not fit the graph, looking at one sample (cheap) before converting them all."""
+    try:
+        one = next(split_batches(graph, arrays, 1), None)
+        if one is None:
+            raise DataError("the data hold no samples")
+        check_inputs(graph, one)
+        batch_size_of(graph, arrays)
+    except IndexError:
+        check_inputs(graph, arrays)
+    except DataError as error:
+        raise DataError(error.message, where=source, help=error.help) from error
+
+
+def load_data(
+    path: str | Path,
+    *,
+    normalise: Normalise | None = None,
+    limit: int | None = None,
+) -> Dataset:
+    """Read a data file; `DataError` if it is missing, damaged, or not `.npz`/`.npy`."""
+    path = Path(path)
+    arrays = _read(path)
+    labels = arrays.pop(LABELS, None)
+    if not arrays:
+        raise DataError("the file holds no input arrays", where=str(path), help="store the samples as 'x'")
+    if labels is not None:
+        samples = next(iter(arrays.values())).shape[:1]
+        if labels.shape[:1] != samples or labels.ndim != 1:
+            raise DataError(f"'y' has shape {list(labels.shape)}; expected one label per sample {list(samples)}",
+                            where=str(path))  # fmt: skip
+    if limit is not None:
+        if limit < 1:
+            raise OptionError(f"--limit {limit} leaves no samples", help="give at least 1")
+        arrays = {name: array[:limit] for name, array in arrays.items()}
+        labels = None if labels is None else labels[:limit]
+    return Dataset(arrays, labels, normalise or Normalise(), str(path))
+
+
+def _read(path: Path) -> dict[str, Array]:
+    if not path.is_file():
+        raise DataError("there is no such data file", where=str(path))
+    try:
+        if path.suffix == ".npy":
+            return {"x": _numeric(np.load(path, mmap_mode="r", allow_pickle=False), "x", path)}
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as archive:
+                return {name: _numeric(archive[name], name, path) for name in archive.files}
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"the data file cannot be read: {error}", where=str(path)) from error
+    raise DataError("data files are .npz or .npy", where=str(path))
+
+
+def _numeric(array: Array, name: str, path: Path) -> Array:
+    if array.dtype.kind not in "iubf":
+        raise DataError(f"array {name!r} holds {array.dtype}, which is not numbers", where=str(path))
+    if array.ndim == 0:
+        raise DataError(f"array {name!r} is a single number; samples come first", where=str(path))
+    return array
+
+
+def parse_number(text: str) -> float:
+    """Return a number written as decimal or fraction (`1/255`)."""
+    try:
+        return float(Fraction(text.strip()))
+    except (ValueError, ZeroDivisionError) as error:
+        raise OptionError(f"{text!r} is not a number", help="write 0.5 or 1/255") from error
+
+
+def parse_numbers(text: str) -> tuple[float, ...]:
+    """Return comma-separated numbers (`.485,.456,.406`)."""
+    return tuple(parse_number(part) for part in text.split(","))

@@ -1,0 +1,149 @@
+"""From a model file to a spiking graph: import, passes, calibration, record."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from snnc.calibration import DatasetCalibration
+from snnc.data import Dataset
+from snnc.frontend import import_onnx
+from snnc.methods import Settings, get_method
+from snnc.passes.base import Calibration, PassContext
+from snnc.passes.manager import PassManager, PassRun
+from snnc.passes.pipeline import parse_pipeline, show_pipeline
+from snnc.passes.registry import default_registry
+from snnc.synthetic import synthetic_dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from snnc.ir.graph import Graph
+    from snnc.ir.kernel_types import Array
+    from snnc.passes.base import Pass, Site
+    from snnc.passes.registry import Registry
+    from snnc.passes.statistics import SiteStatistics
+
+SYNTHETIC_SAMPLES = 64
+SYNTHETIC_WARNING = (
+    "no calibration data: thresholds come from synthetic inputs and accuracy may suffer; "
+    "give real samples with --calibration"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to compile. `pipeline` replaces the method's passes; the folders are for debugging."""
+
+    method: str = "multi-spike"
+    settings: Settings = field(default_factory=Settings)
+    steps: int = 4
+    pipeline: str | None = None
+    shapes: Mapping[str, Sequence[int | str]] | None = None
+    dump_ir: Path | None = None
+    crash_dir: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """The spiking graph and how it came about."""
+
+    graph: Graph
+    runs: list[PassRun]
+    context: PassContext
+
+
+@dataclass(slots=True)
+class SyntheticCalibration:
+    """Measures sites over synthetic inputs, and says so."""
+
+    context: PassContext
+    progress: Callable[[int, int], None] | None = None
+
+    def measure(self, graph: Graph, sites: Sequence[Site]) -> list[SiteStatistics]:
+        self.context.warnings.append(SYNTHETIC_WARNING)
+        dataset = synthetic_dataset(graph, SYNTHETIC_SAMPLES)
+        return DatasetCalibration(dataset, self.progress).measure(graph, sites)
+
+
+def compile_model(
+    model: str | Path | Any,
+    calibration: Dataset | None = None,
+    options: Options | None = None,
+    *,
+    registry: Registry | None = None,
+    on_pass: Callable[[Pass], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Compilation:
+    """Compile an ONNX model (path or `ModelProto`) to a spiking graph.
+
+    Every refusal is an `SnncError`; nothing is written. The record in `graph.meta` names source, passes,
+    calibration and default number of steps.
+    """
+    options = options or Options()
+    passes = build_pipeline(options, registry or default_registry())
+    graph = import_onnx(model, shapes=options.shapes)
+    context = PassContext()
+    context.calibration = calibrator(context, calibration, progress)
+    manager = PassManager(passes, context, options.dump_ir, options.crash_dir, on_pass)
+    runs = manager.run(graph)
+    graph.meta = {
+        "source": describe_source(model),
+        "method": options.method if options.pipeline is None else "custom",
+        "pipeline": show_pipeline(passes),
+        "calibration": describe_calibration(graph, calibration),
+        "steps": options.steps,
+    }
+    return Compilation(graph, runs, context)
+
+
+def build_pipeline(options: Options, registry: Registry) -> list[Pass]:
+    """Return the passes the options ask for."""
+    if options.pipeline is not None:
+        return parse_pipeline(options.pipeline, registry)
+    return get_method(options.method).pipeline(options.settings)
+
+
+def calibrator(
+    context: PassContext, dataset: Dataset | None, progress: Callable[[int, int], None] | None
+) -> Calibration:
+    """Return what measures sites: the user's data, or synthetic inputs with a warning."""
+    if dataset is None:
+        return SyntheticCalibration(context, progress)
+    return DatasetCalibration(dataset, progress)
+
+
+def describe_source(model: str | Path | Any) -> dict[str, str]:
+    """Return the model's file name and digest for the record."""
+    if not isinstance(model, str | Path):
+        return {"name": "in memory"}
+    path = Path(model)
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return {"name": path.name, "sha256": digest.hexdigest()}
+
+
+def describe_calibration(graph: Graph, dataset: Dataset | None) -> dict[str, Any]:
+    """Return what the thresholds were chosen from, for the record."""
+    if dataset is None:
+        return {"data": "synthetic", "samples": SYNTHETIC_SAMPLES}
+    return {
+        "data": Path(dataset.source).name,
+        "samples": dataset.count(graph),
+        "normalise": dataset.normalise.describe(),
+    }
+
+
+def as_dataset(data: Dataset | str | Path | Array | Mapping[str, Array] | None) -> Dataset | None:
+    """Return calibration given as a path, an array or arrays by input name as a dataset."""
+    from snnc.data import load_data
+
+    if data is None or isinstance(data, Dataset):
+        return data
+    if isinstance(data, str | Path):
+        return load_data(data)
+    return Dataset(dict(data) if hasattr(data, "keys") else {"x": data})

@@ -1,0 +1,142 @@
+"""Questions passes ask about a graph: what varies in time, what is reached, which axes are channels."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from snnc.ir.op import Role
+from snnc.ir.shapes import concrete
+from snnc.ir.types import SpikeType
+
+if TYPE_CHECKING:
+    from snnc.ir.graph import Graph, Node, Value
+    from snnc.ir.shapes import Shape
+
+
+def static_values(graph: Graph) -> set[Value]:
+    """Return the values that never vary in time.
+
+    Integer and boolean inputs (token ids, masks) are presented unchanged at every step, constants too;
+    so is every pure function of them.
+    """
+    static = {
+        value for value in graph.inputs if not isinstance(value.type, SpikeType) and not value.type.is_real
+    }
+    for node in graph:
+        if node.op.role is not Role.STATEFUL and all(operand in static for operand in node.operands):
+            static.add(node.result)
+    return static
+
+
+def passes_mean(node: Node, static: set[Value]) -> bool:
+    """Tell whether the node maps mean streams to mean streams exactly, as it stands."""
+    moving = [index for index, operand in enumerate(node.operands) if operand not in static]
+    match node.op.role:
+        case Role.LINEAR | Role.STATEFUL:
+            return True
+        case Role.MULTILINEAR:
+            return len(moving) <= 1
+        case Role.NUMERATOR:
+            return moving in ([], [0])
+    return not moving or (node.op.name == "where" and 0 not in moving)
+
+
+def analog_values(graph: Graph) -> set[Value]:
+    """Return the values a graph input reaches through no synapse and no nonlinearity.
+
+    A first layer fed by one of these reads the analog input itself and needs no neuron in front.
+    """
+    static = static_values(graph)
+    analog = set(graph.inputs)
+    for node in graph:
+        plain = not node.op.synaptic and node.op.role is not Role.STATEFUL and passes_mean(node, static)
+        if plain and all(operand in analog for operand in node.operands):
+            analog.add(node.result)
+    return analog
+
+
+def reaches_synapse(graph: Graph) -> set[Value]:
+    """Return the values that a synaptic op reads, directly or through other nodes."""
+    reaching: set[Value] = set()
+    for node in reversed(list(graph)):
+        if node.op.synaptic or node.result in reaching:
+            reaching.update(node.operands)
+    return reaching
+
+
+def channel_axes(graph: Graph) -> dict[Value, frozenset[int]]:
+    """Return, for every value, the axes that index channels (features) rather than positions.
+
+    A threshold may differ along these. Convolutions make channels of axis 1, linear layers and embeddings
+    of the last; other ops carry axes along.
+    """
+    axes: dict[Value, frozenset[int]] = {}
+    for value in graph.inputs:
+        axes[value] = frozenset({1} if len(value.type.shape) > 2 else {len(value.type.shape) - 1})
+    for node in graph:
+        axes[node.result] = _node_axes(node, [axes[operand] for operand in node.operands])
+    return axes
+
+
+def _node_axes(node: Node, operands: list[frozenset[int]]) -> frozenset[int]:
+    rank = len(node.result.type.shape)
+    match node.op.name:
+        case "conv" | "conv_transpose":
+            return frozenset({1})
+        case "linear" | "embedding":
+            return frozenset({rank - 1})
+        case "constant":
+            return frozenset()
+        case "transpose":
+            perm = node.attributes["perm"]
+            assert isinstance(perm, tuple)
+            return frozenset(axis for axis, source in enumerate(perm) if source in operands[0])
+        case "reshape":
+            return reshaped_axes(node.operands[0].type.shape, node.result.type.shape, operands[0])
+        case "matmul":
+            return _matmul_axes(node, operands)
+    kept: set[int] = set()
+    for operand, found in zip(node.operands, operands, strict=True):
+        offset = rank - len(operand.type.shape)
+        if offset >= 0:
+            kept.update(axis + offset for axis in found)
+    return frozenset(axis for axis in kept if axis < rank)
+
+
+def _matmul_axes(node: Node, operands: list[frozenset[int]]) -> frozenset[int]:
+    rank = len(node.result.type.shape)
+    kept: set[int] = set()
+    for position, (operand, found) in enumerate(zip(node.operands, operands, strict=True)):
+        size = len(operand.type.shape)
+        contracted = size - 1 if position == 0 else size - 2
+        kept.update(axis + rank - size for axis in found if axis != contracted)
+    return frozenset(kept)
+
+
+def reshape_groups(before: Shape, after: Shape) -> list[tuple[list[int], list[int]]]:
+    """Return the smallest groups of axes of both shapes that hold the same elements, in order."""
+    source, target = concrete(before, 1), concrete(after, 1)
+    groups: list[tuple[list[int], list[int]]] = []
+    i = j = 0
+    while i < len(source) or j < len(target):
+        left, right = [i] if i < len(source) else [], [j] if j < len(target) else []
+        i, j = i + len(left), j + len(right)
+        while math.prod(source[a] for a in left) != math.prod(target[a] for a in right):
+            if math.prod(source[a] for a in left) < math.prod(target[a] for a in right):
+                left.append(i)
+                i += 1
+            else:
+                right.append(j)
+                j += 1
+        groups.append((left, right))
+    return groups
+
+
+def reshaped_axes(before: Shape, after: Shape, axes: frozenset[int]) -> frozenset[int]:
+    """Return where channel axes are after a reshape: every axis made of one of them."""
+    result: set[int] = set()
+    for left, right in reshape_groups(before, after):
+        if axes.intersection(left):
+            result.update(right)
+    return frozenset(result)

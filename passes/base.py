@@ -1,0 +1,64 @@
+"""What a pass is: a frozen dataclass whose fields are its options, with one method that rewrites a graph."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from snnc.ir.graph import Graph, Value
+    from snnc.passes.statistics import SiteStatistics
+
+
+class Calibration(Protocol):
+    """Measures streams of the analog graph over calibration data."""
+
+    def measure(self, graph: Graph, sites: Sequence[Site]) -> list[SiteStatistics]:
+        """Return the statistics of every site, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One stream to measure: its value, the axes that get a threshold of their own, its activation's bounds."""
+
+    value: Value
+    axes: tuple[int, ...]
+    low: float | None
+    high: float | None
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Why a pass did or did not do something to a node; shown by `--explain`."""
+
+    pass_name: str
+    node: str
+    reason: str
+
+
+@dataclass(slots=True)
+class PassContext:
+    """What passes share during one compilation: calibration, notes for `--explain`, warnings."""
+
+    calibration: Calibration | None = None
+    notes: list[Note] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Pass(ABC):
+    """A rewrite of a graph that preserves every decoded value, exactly or up to a stated quantisation.
+
+    Subclasses are frozen dataclasses with a `name`; their fields are options on the command line, and the
+    first line of their docstring is their summary.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def run(self, graph: Graph, context: PassContext) -> bool:
+        """Rewrite the graph in place; return whether anything changed."""

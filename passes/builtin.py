@@ -1,0 +1,26 @@
+"""The passes snnc comes with."""
+
+from __future__ import annotations
+
+from snnc.passes.base import Pass
+from snnc.passes.choose_thresholds import ChooseThresholds
+from snnc.passes.dce import Dce
+from snnc.passes.expectation_compensation import ExpectationCompensation
+from snnc.passes.fuse_batch_norm import FuseBatchNorm
+from snnc.passes.identity_neurons import IdentityNeurons
+from snnc.passes.insert_neurons import InsertNeurons
+from snnc.passes.normalise_thresholds import NormaliseThresholds
+from snnc.passes.raise_patterns import RaisePatterns
+from snnc.passes.simplify import Simplify
+
+BUILTIN: tuple[type[Pass], ...] = (
+    Simplify,
+    RaisePatterns,
+    FuseBatchNorm,
+    InsertNeurons,
+    ExpectationCompensation,
+    ChooseThresholds,
+    NormaliseThresholds,
+    IdentityNeurons,
+    Dce,
+)

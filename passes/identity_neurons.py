@@ -1,0 +1,47 @@
+"""`identity-neurons`: put back the analog activation of every neuron, to tell its error from all others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from snnc.passes.base import Pass, PassContext
+from snnc.passes.rewriter import Rewriter, rewrite
+
+if TYPE_CHECKING:
+    from snnc.ir.graph import Graph, Node
+
+
+@dataclass(frozen=True)
+class IdentityNeurons(Pass):
+    """Replace every neuron by what it approximates: y = scale · clip((x + bias) · unit / quantum, low, high) / unit.
+
+    The clip runs as an expectation node. With no neuron left, the decoded output equals the source
+    network's at every t up to rounding, whatever the other passes did: the compiler's strongest test, and
+    the user's way to tell "the neurons lose accuracy" from "something else is wrong".
+    """
+
+    name: ClassVar[str] = "identity-neurons"
+
+    def run(self, graph: Graph, context: PassContext) -> bool:
+        return rewrite(graph, {"neuron": (replace_neuron,)}, context, self.name)
+
+
+def replace_neuron(node: Node, rewriter: Rewriter) -> bool:
+    given = rewriter.graph.resolve(node)
+    value = node.operands[0]
+    if given["bias"] is not None:
+        value = rewriter.insert(node, "add", [value, rewriter.constant(node, given["bias"], "bias")])
+    if given["quantum"] is not None:
+        factor = 1 / given["quantum"]
+        factor = factor * (given["unit"] if given["unit"] is not None else 1)
+        value = rewriter.insert(node, "mul", [value, rewriter.constant(node, factor, "to_unit")])
+    if given["low"] is not None or given["high"] is not None:
+        bounds = {"low": given["low"], "high": given["high"]}
+        value = rewriter.insert(node, "clip", [value], bounds, expect=True)
+    if given["quantum"] is not None:
+        back = 1.0 if given["scale"] is None else given["scale"]
+        back = back / (given["unit"] if given["unit"] is not None else 1)
+        value = rewriter.insert(node, "mul", [value, rewriter.constant(node, back, "to_payload")])
+    rewriter.replace(node, value)
+    return True

@@ -1,0 +1,114 @@
+"""`insert-neurons`: a neuron at the input of every synapse; a ReLU or Clip becomes its neuron."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from snnc.ir.codebooks import CODEBOOKS, Binary, MultiSpike, Ternary
+from snnc.ir.types import SpikeType
+from snnc.passes.analysis import analog_values, reaches_synapse, static_values
+from snnc.passes.base import Pass, PassContext
+from snnc.passes.rewriter import Rewriter
+
+if TYPE_CHECKING:
+    from snnc.ir.codebooks import Codebook
+    from snnc.ir.graph import Graph, Node, Value
+
+ABSORBED = ("relu", "clip", "fake_quantise")
+
+
+@dataclass(frozen=True)
+class InsertNeurons(Pass):
+    """Put a neuron in front of every synaptic operand that carries a real stream; absorb activations.
+
+    relu and clip become the neuron itself when a synapse is further on: their bounds are the ends of its
+    codebook. An exported quantiser becomes the neuron that computes it exactly. A layer that reads the
+    analog input directly keeps it (first=analog) or gets a neuron too (first=neuron).
+
+    codebook=multi has 2^levels payloads; binary and ternary ignore `levels`. Signs are settled by
+    choose-thresholds: until then a neuron that absorbed no lower bound of 0 has a signed codebook.
+    """
+
+    name: ClassVar[str] = "insert-neurons"
+    codebook: Literal["multi", "binary", "ternary"] = "multi"
+    levels: int = 6
+    first: Literal["analog", "neuron"] = "analog"
+
+    def run(self, graph: Graph, context: PassContext) -> bool:
+        rewriter = Rewriter(graph, context, self.name)
+        reaching = reaches_synapse(graph)
+        for node in graph:
+            if node.op.name in ABSORBED and node.result in reaching and is_real(node.operands[0]):
+                self._absorb(node, rewriter)
+        analog = analog_values(graph) if self.first == "analog" else set()
+        static = static_values(graph)
+        for node in graph:
+            node.result.type = graph.infer(node)
+            if node.op.synaptic:
+                self._guard(node, rewriter, analog, static)
+        return rewriter.changed
+
+    def _absorb(self, node: Node, rewriter: Rewriter) -> None:
+        given = rewriter.graph.resolve(node)
+        low, high = given.get("low"), given.get("high")
+        if node.op.name == "relu":
+            low = 0.0
+        if (low is not None and low > 0) or (high is not None and high < 0):
+            rewriter.decline(node, "its bounds exclude zero")
+            return
+        attributes = {"codebook": self.codebook_for(low), "low": low, "high": high, "site": node.result.name}
+        if node.op.name == "fake_quantise":
+            quantum = given["scale"]
+            attributes = {
+                "codebook": MultiSpike(given["lo"], given["hi"]),
+                "quantum": quantum,
+                "scale": quantum,
+                "unit": quantum,
+                "site": node.result.name,
+            }
+        value = rewriter.insert(node, "neuron", node.operands, attributes)
+        rewriter.replace(node, value)
+
+    def _guard(self, node: Node, rewriter: Rewriter, analog: set[Value], static: set[Value]) -> None:
+        all_static = all(operand in static for operand in node.operands)
+        for operand in dict.fromkeys(node.operands):
+            constant = operand.node is not None and operand.node.op.name == "constant"
+            if constant or all_static or operand in analog or not is_real(operand):
+                continue
+            neuron = self._neuron_on(operand, node, rewriter)
+            for index, current in enumerate(node.operands):
+                if current is operand:
+                    rewriter.set_operand(node, index, neuron)
+
+    def _neuron_on(self, value: Value, reader: Node, rewriter: Rewriter) -> Value:
+        """Return the neuron on a value: the one another synapse already got, or a new one."""
+        for user in value.users:
+            if user.op.name == "neuron" and user.attributes.get("low") is None:
+                return user.result
+        attributes = {"codebook": self.codebook_for(None), "site": value.name}
+        neuron = rewriter.insert(reader, "neuron", [value], attributes)
+        assert neuron.node is not None
+        rewriter.graph.set_origin(neuron.node, value.node.origin if value.node is not None else ())
+        neuron.name = value.name
+        return neuron
+
+    def codebook_for(self, low: float | None) -> Codebook:
+        """Return the codebook of a neuron whose activation has this lower bound."""
+        if self.codebook == "multi":
+            return multi_spike(self.levels, signed=low is None or low < 0)
+        if self.codebook == "binary" and (low is None or low < 0):
+            return Ternary()
+        return Binary() if self.codebook == "binary" else CODEBOOKS[self.codebook]()
+
+
+def multi_spike(levels: int, *, signed: bool) -> MultiSpike:
+    """Return the multi-spike codebook of `levels` bits: 0..2^n - 1, or ±(2^(n-1) - 1)."""
+    if not signed:
+        return MultiSpike(0, 2**levels - 1)
+    reach = max(1, 2 ** (levels - 1) - 1)
+    return MultiSpike(-reach, reach)
+
+
+def is_real(value: Value) -> bool:
+    return not isinstance(value.type, SpikeType) and value.type.is_real

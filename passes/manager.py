@@ -1,0 +1,90 @@
+"""Runs passes in order: verifies after each, times them, dumps graphs, and leaves a reproducer on a crash."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from snnc.ir.archive import save
+from snnc.ir.errors import PassError, SnncError, VerifyError
+from snnc.ir.verify import verify
+from snnc.passes.base import PassContext
+from snnc.passes.pipeline import show_pass
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from snnc.ir.graph import Graph
+    from snnc.passes.base import Pass
+
+
+@dataclass(frozen=True, slots=True)
+class PassRun:
+    """What one pass did: its text, whether it changed the graph, seconds, nodes before and after."""
+
+    text: str
+    changed: bool
+    seconds: float
+    nodes_before: int
+    nodes_after: int
+
+
+@dataclass(slots=True)
+class PassManager:
+    """Applies a pipeline to a graph in place.
+
+    `dump_ir`: a folder that receives `00-input.sir`, `01-<pass>.sir`, …; `crash_dir`: where the graph from
+    before a failing pass is written; `on_pass` is told each pass before it runs.
+    """
+
+    passes: Sequence[Pass]
+    context: PassContext = field(default_factory=PassContext)
+    dump_ir: Path | None = None
+    crash_dir: Path | None = None
+    on_pass: Callable[[Pass], None] | None = None
+
+    def run(self, graph: Graph) -> list[PassRun]:
+        """Run every pass; return what each did. `PassError` if one crashes or breaks the graph."""
+        runs = []
+        self._dump(graph, 0, "input")
+        for number, pass_ in enumerate(self.passes, start=1):
+            if self.on_pass is not None:
+                self.on_pass(pass_)
+            runs.append(self._run_one(pass_, graph))
+            self._dump(graph, number, pass_.name)
+        return runs
+
+    def _run_one(self, pass_: Pass, graph: Graph) -> PassRun:
+        before = graph.copy() if self.crash_dir is not None else None
+        count, started = len(graph), time.perf_counter()
+        try:
+            changed = pass_.run(graph, self.context)
+            if changed:
+                graph.retype()
+                graph.drop_unused_tensors()
+            verify(graph)
+        except VerifyError as error:
+            raise self._crash(pass_, before, f"left a broken graph: {error}") from error
+        except SnncError:
+            raise
+        except Exception as error:  # a third party's pass may fail in any way; the reproducer is the answer
+            raise self._crash(pass_, before, f"crashed: {type(error).__name__}: {error}") from error
+        return PassRun(show_pass(pass_), changed, time.perf_counter() - started, count, len(graph))
+
+    def _crash(self, pass_: Pass, before: Graph | None, what: str) -> PassError:
+        text = show_pass(pass_)
+        if before is None or self.crash_dir is None:
+            return PassError(f"pass {text!r} {what}")
+        path = self.crash_dir / f"before-{pass_.name}.sir"
+        save(before, path)
+        return PassError(
+            f"pass {text!r} {what}",
+            help=f'the graph before it was saved; reproduce with: snnc opt {path} -p "{text}"',
+        )
+
+    def _dump(self, graph: Graph, number: int, name: str) -> None:
+        if self.dump_ir is not None:
+            self.dump_ir.mkdir(parents=True, exist_ok=True)
+            save(graph, self.dump_ir / f"{number:02d}-{name}.sir")

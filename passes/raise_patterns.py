@@ -1,0 +1,304 @@
+"""`raise-patterns`: decomposed activations, norms and quantisers become the op they compute."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from snnc.ir.op import Role
+from snnc.ir.ops import get_op
+from snnc.ir.shapes import Batch, concrete
+from snnc.passes.base import Pass, PassContext
+from snnc.passes.rewriter import Rewriter, rewrite
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from snnc.ir.graph import Graph, Node, Value
+    from snnc.ir.kernel_types import Array
+    from snnc.passes.rewriter import Pattern
+
+LARGEST_REGION = 14  # nodes; tanh-GELU written out takes 9, layer norm 8
+ELEMENTWISE = ("add", "sub", "mul", "div", "pow", "neg", "exp", "log", "sqrt", "reciprocal", "erf", "tanh",
+               "sigmoid", "softplus", "relu", "clip", "hard_sigmoid", "abs")  # fmt: skip
+AXISWISE = ("reduce_mean", "reduce_sum", "reduce_max", "reduce_l2")
+ROOTS = ("mul", "div", "add", "sub", "reciprocal")
+
+
+@dataclass(frozen=True)
+class RaisePatterns(Pass):
+    """Recognise GELU, SiLU, Mish, hard swish, layer norm, RMS norm and softmax however they were written out.
+
+    A region of elementwise and reducing nodes that reads one stream and scalars is evaluated with the ops'
+    own kernels on fixed probe data over several magnitudes, and compared with every known function; only
+    agreement to 1e-5 everywhere counts. Quantiser pairs are matched by structure.
+    """
+
+    name: ClassVar[str] = "raise-patterns"
+
+    def run(self, graph: Graph, context: PassContext) -> bool:
+        patterns: dict[str, tuple[Pattern, ...]] = dict.fromkeys(ROOTS, (raise_region,))
+        patterns["mul"] = (raise_region, gain_into_norm)
+        patterns["add"] = (raise_region, offset_into_norm)
+        patterns["dequantise"] = (raise_quantiser,)
+        patterns["where"] = (drop_nan_guard,)
+        return rewrite(graph, patterns, context, self.name)
+
+
+# Regions recognised by what they compute.
+
+
+def raise_region(node: Node, rewriter: Rewriter) -> bool:
+    """Replace the region that ends in this node if it computes a known function of one stream."""
+    for source, region in regions(node, rewriter.graph):
+        found = recognise(source, region, rewriter.graph)
+        if found is not None:
+            name, attributes = found
+            value = rewriter.insert(node, name, [source], attributes)
+            rewriter.replace(node, value, absorbed=region[:-1])
+            return True
+    return False
+
+
+def regions(root: Node, graph: Graph) -> Iterator[tuple[Value, list[Node]]]:
+    """Yield (source, nodes in execution order) for every single-source region that ends in the root."""
+    reachable = backward(root, graph)
+    for source in dict.fromkeys(
+        operand for node in reachable for operand in node.operands if graph.constant(operand) is None
+    ):
+        region = cut_at(root, source, reachable, graph)
+        if region is not None and len(region) > 1:
+            yield source, region
+
+
+def backward(root: Node, graph: Graph) -> dict[Node, None]:
+    """Return the root and what it computes from, elementwise or axis-wise, nearest first, at most a region."""
+    seen: dict[Node, None] = {}
+    queue = [root]
+    while queue and len(seen) < LARGEST_REGION:
+        node = queue.pop(0)
+        if node in seen or not may_join(node, graph):
+            continue
+        seen[node] = None
+        queue.extend(operand.node for operand in node.operands if operand.node is not None)
+    return seen
+
+
+def may_join(node: Node, graph: Graph) -> bool:
+    if node.expect or node.op.name not in ELEMENTWISE + AXISWISE:
+        return False
+    constants = [graph.constant(operand) for operand in node.operands]
+    return all(constant is None or constant.size == 1 for constant in constants)
+
+
+def cut_at(root: Node, source: Value, reachable: dict[Node, None], graph: Graph) -> list[Node] | None:
+    """Return the nodes between source and root if the root depends on nothing else, in execution order."""
+    needed: dict[Node, None] = {}
+    queue = [root]
+    while queue:
+        node = queue.pop()
+        if node in needed:
+            continue
+        if node not in reachable:
+            return None
+        needed[node] = None
+        for operand in node.operands:
+            if operand is source or graph.constant(operand) is not None:
+                continue
+            if operand.node is None:
+                return None
+            queue.append(operand.node)
+    # `reachable` runs from the root backwards by distance, so order by dependence instead.
+    ordered: list[Node] = []
+    pending = list(needed)
+    while pending:
+        ready = [
+            node
+            for node in pending
+            if not any(op.node in pending and op is not source for op in node.operands)
+        ]
+        ordered += ready
+        pending = [node for node in pending if node not in ready]
+    return ordered
+
+
+def recognise(source: Value, region: list[Node], graph: Graph) -> tuple[str, dict[str, Any]] | None:
+    """Return the op and attributes whose kernel agrees with the region on the probe data, or None."""
+    shape = concrete(source.type.shape, 2)
+    if source.type != region[-1].result.type or not shape or np.prod(shape) == 0:
+        return None
+    axiswise = any(node.op.name in AXISWISE for node in region)
+    probes = axis_probes(shape) if axiswise else [elementwise_probe()]
+    candidates = axis_candidates(region, len(shape), graph) if axiswise else elementwise_candidates()
+    with np.errstate(all="ignore"):
+        wanted = [evaluate(source, region, graph, probe) for probe in probes]
+        for name, attributes in candidates:
+            if all(agree(name, attributes, p, w) for p, w in zip(probes, wanted, strict=True)):
+                return name, attributes
+    return None
+
+
+def agree(name: str, attributes: dict[str, Any], probe: Array, wanted: Array) -> bool:
+    op = get_op(name)
+    assert op.kernel is not None
+    result = op.kernel(probe, **op.complete(attributes))
+    return result.shape == wanted.shape and bool(np.allclose(result, wanted, rtol=1e-5, atol=2e-6))
+
+
+def evaluate(source: Value, region: list[Node], graph: Graph, probe: Array) -> Array:
+    values: dict[Value, Array] = {source: probe}
+    for node in region:
+        operands = [
+            values[operand] if operand in values else graph.constant(operand) for operand in node.operands
+        ]
+        assert node.op.kernel is not None
+        values[node.result] = node.op.kernel(*operands, **graph.resolve(node))
+    return values[region[-1].result]
+
+
+def elementwise_probe() -> Array:
+    """Return points that tell the known activations apart: dense around zero, and far tails."""
+    return np.concatenate([np.linspace(-8, 8, 1601), [-30, -12, 12, 30]]).astype(np.float32)
+
+
+def axis_probes(shape: tuple[int, ...]) -> list[Array]:
+    """Return random tensors at magnitudes where epsilons do and do not matter."""
+    random = np.random.default_rng(0)
+    # Large maps add nothing: keep the first axes short, all of the last three.
+    small = tuple(min(size, 2) for size in shape[:-3]) + shape[-3:]
+    noise = random.standard_normal(small).astype(np.float32)
+    return [noise + np.float32(0.5), noise * np.float32(1e-3), noise * np.float32(20)]
+
+
+def elementwise_candidates() -> list[tuple[str, dict[str, Any]]]:
+    return [
+        ("gelu", {"approximate": "none"}),
+        ("gelu", {"approximate": "tanh"}),
+        ("silu", {}),
+        ("mish", {}),
+        ("hard_swish", {}),
+        ("hard_sigmoid", {"alpha": 1 / 6, "beta": 0.5}),
+        ("sigmoid", {}),
+        ("softplus", {}),
+        ("tanh", {}),
+        ("reciprocal", {}),
+        ("neg", {}),
+    ]
+
+
+def axis_candidates(region: list[Node], rank: int, graph: Graph) -> list[tuple[str, dict[str, Any]]]:
+    """Return norms and softmaxes over the axes the region reduces, with the epsilons it contains."""
+    axes: set[int] = set()
+    for node in region:
+        if node.op.name in AXISWISE:
+            given = graph.resolve(node)["axes"]
+            assert isinstance(given, tuple)
+            axes.update(axis % rank for axis in given)
+    first = min(axes, default=rank - 1)
+    found: list[tuple[str, dict[str, Any]]] = []
+    if axes == set(range(first, rank)):
+        for epsilon in epsilons(region, graph):
+            found.append(("layer_norm", {"axis": first - rank, "epsilon": epsilon}))
+            found.append(("rms_norm", {"axis": first - rank, "epsilon": epsilon}))
+    if len(axes) == 1:
+        found += [("softmax", {"axis": first}), ("log_softmax", {"axis": first})]
+    return found
+
+
+def epsilons(region: list[Node], graph: Graph) -> list[float]:
+    """Return the small positive scalars of a region, and 0."""
+    scalars = [graph.constant(operand) for node in region for operand in node.operands]
+    values = {float(scalar.reshape(())) for scalar in scalars if scalar is not None}
+    return [*sorted(value for value in values if 0 < value < 1e-1), 0.0]
+
+
+# Patterns matched by structure.
+
+
+def norm_before(node: Node, rewriter: Rewriter) -> tuple[Node, Array] | None:
+    """Return the norm a constant per normalised element can merge into, and the constant in its shape."""
+    norm = node.operands[0].node
+    constant = rewriter.graph.constant(node.operands[1])
+    if norm is None or norm.op.name not in ("layer_norm", "rms_norm") or constant is None or norm.expect:
+        return None
+    if len(norm.result.users) > 1 or rewriter.graph.is_output(norm.result):
+        return None
+    shape = norm.result.type.shape
+    axis = norm.attributes.get("axis", -1)
+    assert isinstance(axis, int)
+    normalised = shape[axis:] if axis < 0 else shape[axis - len(shape) :]
+    if any(isinstance(dim, Batch) for dim in normalised) or constant.ndim > len(normalised):
+        return None
+    return norm, np.broadcast_to(constant, concrete(normalised, 1)).astype(np.float32)
+
+
+def gain_into_norm(node: Node, rewriter: Rewriter) -> bool:
+    """mul(norm(x), c) -> norm{gamma = c}(x)"""
+    found = norm_before(node, rewriter)
+    if found is None:
+        return False
+    norm, constant = found
+    given = rewriter.graph.resolve(norm)
+    if given.get("beta") is not None:
+        return rewriter.decline(node, "the norm before it already adds an offset")
+    gamma = constant if given["gamma"] is None else given["gamma"] * constant
+    value = rewriter.insert(node, norm.op.name, norm.operands, {**norm.attributes, "gamma": gamma})
+    rewriter.replace(node, value, absorbed=[norm])
+    return True
+
+
+def offset_into_norm(node: Node, rewriter: Rewriter) -> bool:
+    """add(layer_norm(x), c) -> layer_norm{beta = c}(x)"""
+    found = norm_before(node, rewriter)
+    if found is None or found[0].op.name != "layer_norm":
+        return False
+    norm, constant = found
+    beta = rewriter.graph.resolve(norm)["beta"]
+    total = constant if beta is None else beta + constant
+    value = rewriter.insert(node, "layer_norm", norm.operands, {**norm.attributes, "beta": total})
+    rewriter.replace(node, value, absorbed=[norm])
+    return True
+
+
+def raise_quantiser(node: Node, rewriter: Rewriter) -> bool:
+    """dequantise(quantise(x)) -> fake_quantise(x)"""
+    quantise = node.operands[0].node
+    if quantise is None or quantise.op.name != "quantise":
+        return False
+    inner, outer = rewriter.graph.resolve(quantise), rewriter.graph.resolve(node)
+    zero = inner["zero_point"]
+    outer_zero = outer["zero_point"] if outer["zero_point"] is not None else np.zeros_like(zero)
+    if not (np.array_equal(inner["scale"], outer["scale"]) and np.array_equal(zero, outer_zero)):
+        return rewriter.decline(node, "the quantiser and dequantiser have different scales or zero points")
+    if np.unique(zero).size != 1:
+        return rewriter.decline(node, "its zero points differ between channels")
+    limits = np.iinfo(zero.dtype)
+    offset = int(zero.flat[0])
+    if not limits.min <= offset <= limits.max or limits.bits > 8:
+        return rewriter.decline(node, f"it quantises to {limits.bits} bits; 8 at most make a neuron")
+    shape = [1] * len(node.result.type.shape)
+    scale = np.atleast_1d(inner["scale"]).astype(np.float32)
+    if scale.size > 1:
+        shape[inner["axis"]] = scale.size
+    attributes = {
+        "scale": scale.reshape(shape),
+        "lo": int(limits.min) - offset,
+        "hi": int(limits.max) - offset,
+    }
+    value = rewriter.insert(node, "fake_quantise", quantise.operands, attributes)
+    rewriter.replace(node, value, absorbed=[quantise])
+    return True
+
+
+def drop_nan_guard(node: Node, rewriter: Rewriter) -> bool:
+    """where(is_nan(softmax(x)), c, softmax(x)) -> softmax(x): exporters guard rows that are masked whole"""
+    condition, _, value = node.operands
+    test = condition.node
+    if test is None or test.op.name != "is_nan" or test.operands[0] is not value:
+        return False
+    if value.node is None or value.node.op.role is not Role.NONLINEAR or value.type != node.result.type:
+        return False
+    rewriter.replace(node, value)
+    return True
