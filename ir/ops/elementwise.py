@@ -37,11 +37,12 @@ def relu(x: Array) -> Array:
 
 
 def leaky_relu(x: Array, *, alpha: float) -> Array:
-    return np.where(x < 0, x * alpha, x)
+    return np.maximum(x, 0) + np.minimum(x, 0) * alpha
 
 
 def prelu(x: Array, *, slope: Array) -> Array:
-    return np.where(x < 0, x * slope, x)
+    result: Array = np.maximum(x, 0) + np.minimum(x, 0) * slope
+    return result
 
 
 def thresholded_relu(x: Array, *, alpha: float) -> Array:
@@ -54,8 +55,8 @@ def clip(x: Array, *, low: float | None, high: float | None) -> Array:
 
 @ieee
 def sigmoid(x: Array) -> Array:
-    small = np.exp(-np.abs(x))
-    result: Array = np.where(x < 0, small, 1) / (1 + small)
+    # exp(x) / (1 + exp(x)) where x < 0, so that neither exponential overflows.
+    result: Array = np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x)))
     return result
 
 
@@ -122,7 +123,7 @@ def mish(x: Array) -> Array:
 
 @ieee
 def elu(x: Array, *, alpha: float) -> Array:
-    return np.where(x < 0, np.expm1(np.minimum(x, 0)) * alpha, x)
+    return np.maximum(x, 0) + np.expm1(np.minimum(x, 0)) * alpha
 
 
 @ieee
