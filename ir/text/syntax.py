@@ -30,6 +30,7 @@ VERSION = 1
 MAX_DIGITS = 19  # of a 64-bit integer
 
 _VERSION_LINE = re.compile(r"(?:\s|#[^\n]*(?:\n|$))*(sir[ \t]+([0-9]+)(?!\S))?")
+_WORD = re.compile(r"\w+|.", re.DOTALL)
 _DESCRIPTIONS = {
     "ARGUMENT": "an argument",
     "BATCH": "a multiple of N",
@@ -108,15 +109,18 @@ def read_document(text: str) -> Document:
     try:
         return lark.parse(text)  # type: ignore[return-value]  # the transformer makes the tree a Document
     except UnexpectedCharacters as error:
-        expected = _expected(lark, error.allowed)
-        message = f"expected {expected}, found {text[error.pos_in_stream]!r}"
-        raise ParseError(message, where=f"{error.line}:{error.column}") from None
+        raise _unexpected(text, error.pos_in_stream, _expected(lark, error.allowed)) from None
     except UnexpectedToken as error:
-        expected = _expected(lark, error.expected)
-        if error.token.type == "$END":
-            raise ParseError(f"expected {expected}, the text ends", where=place(text, len(text))) from None
-        message = f"expected {expected}, found {str(error.token)[:40]!r}"
-        raise ParseError(message, where=f"{error.line}:{error.column}") from None
+        ended = error.token.type == "$END"
+        offset = len(text) if ended else error.token.start_pos
+        assert offset is not None, "the lexer knows where its tokens begin"
+        raise _unexpected(text, offset, _expected(lark, error.expected)) from None
+
+
+def _unexpected(text: str, offset: int, expected: str) -> ParseError:
+    found = _WORD.match(text, offset)
+    tail = f"found {found[0][:40]!r}" if found else "the text ends"
+    return ParseError(f"expected {expected}, {tail}", where=place(text, offset))
 
 
 def place(text: str, offset: int) -> str:

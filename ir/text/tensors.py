@@ -75,7 +75,7 @@ def _real(text: str, dtype: np.dtype[Any]) -> float | None:
     if not _REAL.fullmatch(text):
         return None
     value = float(text)
-    overflows = abs(value) > np.finfo(dtype).max and not text.endswith("inf")
+    overflows = abs(value) > float(np.finfo(dtype).max) and not text.endswith("inf")
     return None if overflows else value
 
 
