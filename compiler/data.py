@@ -142,8 +142,8 @@ def load_data(
     if labels is not None:
         samples = next(iter(arrays.values())).shape[:1]
         if labels.shape[:1] != samples or labels.ndim != 1:
-            raise DataError(f"'y' has shape {list(labels.shape)}; expected one label per sample {list(samples)}",
-                            where=str(path))  # fmt: skip
+            what = f"'y' has shape {list(labels.shape)}; expected one label per sample {list(samples)}"
+            raise DataError(what, where=str(path))
     if limit is not None:
         if limit < 1:
             raise OptionError(f"--limit {limit} leaves no samples", help="give at least 1")

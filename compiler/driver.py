@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snnc.calibration import DatasetCalibration
-from snnc.data import Dataset
+from snnc.data import Dataset, load_data
 from snnc.frontend import import_onnx
 from snnc.methods import Settings, get_method
 from snnc.passes.base import Calibration, PassContext
@@ -140,8 +140,6 @@ def describe_calibration(graph: Graph, dataset: Dataset | None) -> dict[str, Any
 
 def as_dataset(data: Dataset | str | Path | Array | Mapping[str, Array] | None) -> Dataset | None:
     """Return calibration given as a path, an array or arrays by input name as a dataset."""
-    from snnc.data import load_data
-
     if data is None or isinstance(data, Dataset):
         return data
     if isinstance(data, str | Path):

@@ -68,4 +68,4 @@ def dead_leaves(shape: tuple[int, ...], random: np.random.Generator) -> Array:
         images = np.where(inside[:, None], colour[:, :, None, None].astype(np.float32), images)
     images += 0.02 * random.standard_normal(shape, np.float32)
     mean = images.mean(axis=(0, 2, 3), keepdims=True)
-    return (images - mean) / images.std(axis=(0, 2, 3), keepdims=True)
+    return np.asarray((images - mean) / images.std(axis=(0, 2, 3), keepdims=True), np.float32)

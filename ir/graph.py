@@ -90,7 +90,7 @@ class Output:
 class Graph:
     """One time step of a network: inputs, nodes in execution order, outputs, and the tensor table.
 
-    `meta` is the record of how the graph came about; it travels in the `.sir` file and means nothing to passes.
+    `meta` is the record of how the graph came about; it travels in the `.sir` file.
     """
 
     def __init__(self, name: str) -> None:
@@ -141,9 +141,9 @@ class Graph:
         array: Array = self.resolve(node)["value"]
         return array
 
-    def view(self) -> nx.DiGraph:  # type: ignore[type-arg]  # networkx has no type arguments at run time
+    def view(self) -> nx.DiGraph:
         """Return a networkx view for analyses: nodes are `Node`s and input `Value`s, edges follow data."""
-        digraph: nx.DiGraph = nx.DiGraph()  # type: ignore[type-arg]  # as above
+        digraph = nx.DiGraph()
         digraph.add_nodes_from(self.inputs)
         for node in self:
             digraph.add_node(node)
@@ -161,7 +161,7 @@ class Graph:
         self.outputs.append(Output(value, name))
 
     def add_tensor(self, hint: str, array: Array) -> TensorRef:
-        """Store an array (kept by reference, made read-only) under a name like the hint; return its reference."""
+        """Store an array, by reference and read-only, under a name like the hint; return its reference."""
         base = re.sub(r"[^A-Za-z0-9_.\-/]", "_", hint) or "tensor"
         name, number = base, 1
         while name in self.tensors:
@@ -270,10 +270,7 @@ class Graph:
     def drop_unused_tensors(self) -> bool:
         """Remove tensors no attribute refers to; tell whether there were any."""
         used = {
-            value.name
-            for node in self
-            for value in node.attributes.values()
-            if isinstance(value, TensorRef)
+            value.name for node in self for value in node.attributes.values() if isinstance(value, TensorRef)
         }
         kept = {name: array for name, array in self.tensors.items() if name in used}
         changed = len(kept) != len(self.tensors)
@@ -291,7 +288,11 @@ class Graph:
         for node in self:
             operands = [mapping[operand] for operand in node.operands]
             mapping[node.result] = other.append(
-                node.op.name, operands, node.attributes, expect=node.expect, origin=node.origin,
+                node.op.name,
+                operands,
+                node.attributes,
+                expect=node.expect,
+                origin=node.origin,
                 name=node.result.name,
             )
         for output in self.outputs:

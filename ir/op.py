@@ -17,7 +17,7 @@ import numpy as np
 from snnc.ir.codebooks import Binary, Codebook, MultiSpike, Payload, Ternary
 from snnc.ir.errors import TypeInferenceError, did_you_mean
 from snnc.ir.shapes import Batch, Dim, Shape, show_shape
-from snnc.ir.types import SpikeType, TensorType, Type
+from snnc.ir.types import SpikeType, TensorType, Type, dtype_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -228,9 +228,7 @@ class Op:
         hi = max(result.payload.hi, -mirrored.payload.lo)
         return SpikeType(Payload(lo, hi), result.shape, result.scaled)
 
-    def stateful_type(
-        self, types: Sequence[Type], attributes: Mapping[str, Any], result: TensorType
-    ) -> Type:
+    def stateful_type(self, types: Sequence[Type], attributes: Mapping[str, Any], result: TensorType) -> Type:
         codebook = attributes.get("codebook")
         if codebook is None:
             if self.role is Role.STATEFUL and types and isinstance(types[0], SpikeType):
@@ -311,8 +309,6 @@ def same_dtype(*types: TensorType) -> str:
 
 def tensor_type(array: Array | np.generic, shape: Shape | None = None) -> TensorType:
     """Return the type of a constant array."""
-    from snnc.ir.types import dtype_name
-
     array = np.asarray(array)
     dims: tuple[Dim, ...] = tuple(array.shape) if shape is None else shape
     return TensorType(dtype_name(array), dims)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from snnc.ir.codebooks import Payload
 from snnc.ir.errors import TypeInferenceError
 from snnc.ir.shapes import Shape, show_shape
+
+if TYPE_CHECKING:
+    from snnc.ir.codebooks import Payload
 
 DTYPES: dict[str, np.dtype[np.generic]] = {
     "f32": np.dtype(np.float32),

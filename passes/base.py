@@ -22,7 +22,7 @@ class Calibration(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One stream to measure: its value, the axes that get a threshold of their own, its activation's bounds."""
+    """One stream to measure: its value, its channel axes, and the bounds of its activation."""
 
     value: Value
     axes: tuple[int, ...]

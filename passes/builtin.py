@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from snnc.passes.base import Pass
+from typing import TYPE_CHECKING
+
 from snnc.passes.choose_thresholds import ChooseThresholds
 from snnc.passes.dce import Dce
 from snnc.passes.expectation_compensation import ExpectationCompensation
@@ -12,6 +13,9 @@ from snnc.passes.insert_neurons import InsertNeurons
 from snnc.passes.normalise_thresholds import NormaliseThresholds
 from snnc.passes.raise_patterns import RaisePatterns
 from snnc.passes.simplify import Simplify
+
+if TYPE_CHECKING:
+    from snnc.passes.base import Pass
 
 BUILTIN: tuple[type[Pass], ...] = (
     Simplify,

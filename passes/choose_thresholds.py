@@ -28,8 +28,8 @@ FRACTIONS = np.geomspace(0.04, 1.1, 120)
 class ChooseThresholds(Pass):
     """Set quantum and scale of every neuron that has none, per channel (per=tensor: one for all).
 
-    rule=mse: the quantum with the least mean squared error of one quantisation, q = argmin E[(x - q Q(x/q))²],
-    over the calibration histogram; a signed multi-spike codebook is shifted (same number of payloads, fewer
+    rule=mse: the quantum of least mean squared error of one quantisation, q = argmin E[(x - q Q(x/q))²], over
+    the calibration histogram; a signed multi-spike codebook is shifted (same number of payloads, fewer
     negative ones) where that lowers the error.
     rule=max: the largest magnitude seen is the largest payload.
     rule=percentile: as max, with the given percentile of the non-zero magnitudes (Rueckauer et al. 2017).
@@ -113,7 +113,7 @@ def settle_sign(codebook: Codebook, statistics: SiteStatistics) -> Codebook:
 
 
 def shifted(codebook: Codebook, statistics: SiteStatistics) -> list[Codebook]:
-    """Return the codebook and, if signed multi-spike, those with the same size and fewer negative payloads."""
+    """Return the codebook and, if signed multi-spike, those of the same size with fewer negative payloads."""
     if not isinstance(codebook, MultiSpike) or codebook.lo == 0:
         return [codebook]
     span = codebook.hi - codebook.lo

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+
 from snnc.passes.base import Pass, PassContext
 from snnc.passes.rewriter import Rewriter, rewrite
 
@@ -14,7 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class IdentityNeurons(Pass):
-    """Replace every neuron by what it approximates: y = scale · clip((x + bias) · unit / quantum, low, high) / unit.
+    """Replace every neuron by the activation it approximates.
+
+    y = clip((x + bias) unit / quantum, low, high) scale / unit.
 
     The clip runs as an expectation node. With no neuron left, the decoded output equals the source
     network's at every t up to rounding, whatever the other passes did: the compiler's strongest test, and
@@ -42,6 +46,7 @@ def replace_neuron(node: Node, rewriter: Rewriter) -> bool:
     if given["quantum"] is not None:
         back = 1.0 if given["scale"] is None else given["scale"]
         back = back / (given["unit"] if given["unit"] is not None else 1)
-        value = rewriter.insert(node, "mul", [value, rewriter.constant(node, back, "to_payload")])
+        factor = np.asarray(back, np.float32)
+        value = rewriter.insert(node, "mul", [value, rewriter.constant(node, factor, "to_payload")])
     rewriter.replace(node, value)
     return True

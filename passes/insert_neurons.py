@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from snnc.ir.codebooks import CODEBOOKS, Binary, MultiSpike, Ternary
+from snnc.ir.codebooks import Binary, MultiSpike, Ternary
 from snnc.ir.types import SpikeType
 from snnc.passes.analysis import analog_values, reaches_synapse, static_values
 from snnc.passes.base import Pass, PassContext
@@ -97,9 +97,8 @@ class InsertNeurons(Pass):
         """Return the codebook of a neuron whose activation has this lower bound."""
         if self.codebook == "multi":
             return multi_spike(self.levels, signed=low is None or low < 0)
-        if self.codebook == "binary" and (low is None or low < 0):
-            return Ternary()
-        return Binary() if self.codebook == "binary" else CODEBOOKS[self.codebook]()
+        signed = low is None or low < 0 or self.codebook == "ternary"
+        return Ternary() if signed else Binary()
 
 
 def multi_spike(levels: int, *, signed: bool) -> MultiSpike:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from snnc.ir.shapes import Batch, concrete, fill_batch
+from snnc.ir.shapes import Batch, concrete, fill_batch, static_dim
 from snnc.ir.types import SpikeType
 from snnc.passes.base import Pass, PassContext
 from snnc.passes.fuse_batch_norm import scale_outputs
@@ -84,7 +84,7 @@ def fold_quantum(node: Node, rewriter: Rewriter) -> bool:
     if factor is None:
         return rewriter.decline(node, "its quantum varies along another axis than the synapse's outputs")
     synapse = graph.resolve(producer)
-    outputs = node.result.type.shape[axis]
+    outputs = static_dim(node.result.type.shape[axis], "the channel axis")
     inverse = np.broadcast_to(1 / factor.astype(np.float64), (outputs,))
     attributes: dict[str, Any] = {
         **producer.attributes, "weight": scale_outputs(producer, synapse, inverse).astype(np.float32)
@@ -131,7 +131,7 @@ def into_synapse(node: Node, rewriter: Rewriter) -> bool:
     if factor is None:
         return rewriter.decline(node, "the scale before it varies along another axis than its inputs")
     given = rewriter.graph.resolve(node)
-    channels = x.type.shape[axis]
+    channels = static_dim(x.type.shape[axis], "the channel axis")
     weight = scale_inputs(node, given, np.broadcast_to(factor, (channels,)))
     value = rewriter.insert(node, node.op.name, [x], {**node.attributes, "weight": weight})
     rewriter.replace(node, value)
@@ -226,7 +226,7 @@ def through_movement(node: Node, rewriter: Rewriter) -> bool:
 
 
 def compressed(scale: Array, shape: Shape) -> Array | None:
-    """Return the scale with size 1 along every axis it does not vary on; None if it varies with the sample."""
+    """Shrink every axis the scale does not vary on to size 1; None if it varies with the sample."""
     for axis in range(scale.ndim):
         first = scale.take([0], axis=axis)
         if (scale == first).all():

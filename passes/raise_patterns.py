@@ -74,7 +74,7 @@ def regions(root: Node, graph: Graph) -> Iterator[tuple[Value, list[Node]]]:
 
 
 def backward(root: Node, graph: Graph) -> dict[Node, None]:
-    """Return the root and what it computes from, elementwise or axis-wise, nearest first, at most a region."""
+    """Return the root and the elementwise or axis-wise nodes it computes from, nearest first."""
     seen: dict[Node, None] = {}
     queue = [root]
     while queue and len(seen) < LARGEST_REGION:
@@ -282,7 +282,7 @@ def raise_quantiser(node: Node, rewriter: Rewriter) -> bool:
     scale = np.atleast_1d(inner["scale"]).astype(np.float32)
     if scale.size > 1:
         shape[inner["axis"]] = scale.size
-    attributes = {
+    attributes: dict[str, Any] = {
         "scale": scale.reshape(shape),
         "lo": int(limits.min) - offset,
         "hi": int(limits.max) - offset,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from snnc.ir.op import Role
+from snnc.ir.shapes import batch_axis
 from snnc.passes.base import Pass, PassContext
 from snnc.passes.fuse_batch_norm import scale_outputs
 from snnc.passes.rewriter import Rewriter, rewrite
@@ -22,7 +23,7 @@ SYNAPSES = ("linear", "conv", "conv_transpose")
 
 @dataclass(frozen=True)
 class Simplify(Pass):
-    """Fold constants, drop operations that do nothing, and merge constant additions and factors into synapses."""
+    """Fold constants, drop operations that do nothing, merge constant steps into the synapse before them."""
 
     name: ClassVar[str] = "simplify"
 
@@ -36,6 +37,8 @@ class Simplify(Pass):
 def fold_constant(node: Node, graph: Graph) -> bool:
     """op(constants) -> constant"""
     if node.op.role is Role.STATEFUL or not node.operands or node.expect or node.op.kernel is None:
+        return False
+    if batch_axis(node.result.type.shape) is not None:
         return False
     operands = [graph.constant(operand) for operand in node.operands]
     if any(operand is None for operand in operands):
@@ -102,13 +105,13 @@ def does_not_move(node: Node, rewriter: Rewriter) -> bool:
     """transpose by the identity, tile once, pad by nothing, a slice of everything, concat of one -> x"""
     given = rewriter.graph.resolve(node)
     idle = {
-        "transpose": lambda: given["perm"] == tuple(range(len(given["perm"]))),
-        "tile": lambda: all(count == 1 for count in given["repeats"]),
-        "pad": lambda: not any(given["pads"]),
-        "slice": lambda: all(step == 1 for step in given["steps"]),
-        "concat": lambda: len(node.operands) == 1,
+        "transpose": given.get("perm") == tuple(range(len(given.get("perm", ())))),
+        "tile": all(count == 1 for count in given.get("repeats", ())),
+        "pad": not any(given.get("pads", ())),
+        "slice": all(step == 1 for step in given.get("steps", ())),
+        "concat": len(node.operands) == 1,
     }
-    if node.operands[0].type != node.result.type or not idle[node.op.name]():
+    if node.operands[0].type != node.result.type or not idle[node.op.name]:
         return False
     rewriter.replace(node, node.operands[0])
     return True

@@ -69,8 +69,8 @@ class SiteStatistics:
     def centres(self) -> NDArray[np.float64]:
         """Return the bin centres in units of the reach: [bins], the same for every channel."""
         if self.signed:
-            return (np.arange(self.bins) + 0.5) * (2 / self.bins) - 1
-        return (np.arange(self.bins) + 0.5) / self.bins
+            return np.asarray((np.arange(self.bins) + 0.5) * (2 / self.bins) - 1, np.float64)
+        return np.asarray((np.arange(self.bins) + 0.5) / self.bins, np.float64)
 
     def _by_channel(self, batch: Array) -> Array:
         others = [axis for axis in range(batch.ndim) if axis not in self.axes]

@@ -91,7 +91,7 @@ class ExpectState:
             self._previous = np.asarray(self.kernel(*operands, **self.attributes))
             return self._previous
         for total, index in zip(self._sums, self.moving, strict=True):
-            total += operands[index]
+            np.add(total, operands[index], out=total)
         current = self._accumulated(t, list(operands))
         result = current - self._previous
         self._previous = current

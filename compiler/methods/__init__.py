@@ -1,4 +1,4 @@
-"""Conversion methods. One per file; each is a choice of codebook, threshold rule and options over the same passes."""
+"""Conversion methods, one per file: each chooses codebook, threshold rule and options; passes are shared."""
 
 from __future__ import annotations
 

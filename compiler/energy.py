@@ -1,0 +1,267 @@
+"""Operation counts and energy estimates, of the source network and of the spiking one.
+
+Priced: synaptic accumulates (unit spikes times the synapses each really drives), bias and neuron updates as
+accumulates, multiply-accumulates of layers fed by real streams and the arithmetic of every other node, at
+every time step. Special functions (exp, erf, roots, divisions) are counted but not priced, memory traffic
+is neither; both are so for the source network too.
+
+Prices: 45 nm at 0.9 V, M. Horowitz, "Computing's energy problem", ISSCC 2014.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from snnc.ir.codebooks import unit_spikes
+from snnc.ir.shapes import Batch, concrete, per_sample
+from snnc.ir.types import SpikeType
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from snnc.ir.graph import Graph, Node, Value
+    from snnc.ir.kernel_types import Array
+    from snnc.ir.op import AttributeValue
+
+# Picojoules per operation (Horowitz 2014, figure 1.1.9): float32 add 0.9, multiply 3.7; int8 0.03 and 0.2.
+MAC_FP32, AC_FP32 = 4.6, 0.9
+MAC_INT8, AC_INT8 = 0.23, 0.03
+
+# A neuron adds nothing of its own to what synapses deliver; it compares and, per unit spike, resets.
+COMPARE_ACCUMULATES = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Operations of one time step for one sample, apart from what spikes cause."""
+
+    multiply_accumulates: float
+    accumulates: float
+    special: float
+    neurons: int
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyEstimate:
+    """Energy per sample after t steps, in picojoules, and the operations behind it.
+
+    `snn_pj` counts everything at float32 prices; `snn_synapses_pj` only synapses (accumulates of spikes and
+    multiply-accumulates of analog synaptic layers), the figure most papers print.
+    """
+
+    ann_fp32_pj: float
+    ann_int8_pj: float
+    snn_pj: float
+    snn_int8_pj: float
+    snn_synapses_pj: float
+    accumulates: float
+    multiply_accumulates: float
+    special_functions: float
+    not_priced: tuple[str, ...]
+
+    @property
+    def ratio_fp32(self) -> float:
+        return self.snn_pj / self.ann_fp32_pj if self.ann_fp32_pj else math.nan
+
+    @property
+    def ratio_int8(self) -> float:
+        return self.snn_pj / self.ann_int8_pj if self.ann_int8_pj else math.nan
+
+    def to_json(self) -> dict[str, object]:
+        """Return the estimate as `snnc eval --json` prints it."""
+        return {
+            "ann_fp32_pj": self.ann_fp32_pj,
+            "ann_int8_pj": self.ann_int8_pj,
+            "snn_pj": self.snn_pj,
+            "ratio_fp32": self.ratio_fp32,
+            "ratio_int8": self.ratio_int8,
+            "not_priced": list(self.not_priced),
+            "snn_int8_pj": self.snn_int8_pj,
+            "snn_synapses_pj": self.snn_synapses_pj,
+            "accumulates": self.accumulates,
+            "multiply_accumulates": self.multiply_accumulates,
+            "special_functions": self.special_functions,
+        }
+
+
+def count_step(graph: Graph) -> Counts:
+    """Count what one step costs whatever the spikes: analog layers, other arithmetic, biases, neurons."""
+    macs = adds = special = 0.0
+    neurons = 0
+    for node in graph:
+        if node.op.name == "neuron":
+            neurons += per_sample(node.result.type.shape)
+            adds += per_sample(node.result.type.shape) * (COMPARE_ACCUMULATES + ("bias" in node.attributes))
+        elif node.op.synaptic and has_spikes(node):
+            outputs = per_sample(node.result.type.shape)
+            adds += outputs if "bias" in node.attributes else 0
+            macs += outputs if node.expect else 0  # the division of a product's accumulator by t
+        elif node.op.synaptic:
+            macs += synaptic_macs(node, graph)
+        elif not (has_spikes(node) and passes_spikes(node)):
+            macs += node.op.cost * elements(node)
+            special += node.op.special * elements(node)
+    return Counts(macs, adds, special, neurons)
+
+
+def synaptic_step_macs(graph: Graph) -> float:
+    """Return the multiply-accumulates of synaptic layers fed by real streams, in one step."""
+    return sum(synaptic_macs(node, graph) for node in graph if node.op.synaptic and not has_spikes(node))
+
+
+def has_spikes(node: Node) -> bool:
+    return any(isinstance(operand.type, SpikeType) for operand in node.operands)
+
+
+def passes_spikes(node: Node) -> bool:
+    """Tell whether the node's whole work is priced by the spikes it reads (or it only moves them)."""
+    return node.op.role.value in ("linear", "multilinear") or isinstance(node.result.type, SpikeType)
+
+
+def elements(node: Node) -> int:
+    """Return how many elements a node works through for one sample."""
+    outputs = per_sample(node.result.type.shape)
+    kernel = node.attributes.get("kernel")
+    if isinstance(kernel, tuple):
+        return outputs * product(kernel)
+    return max([outputs, *(per_sample(operand.type.shape) for operand in node.operands)])
+
+
+def product(sizes: tuple[AttributeValue, ...]) -> int:
+    return math.prod(size for size in sizes if isinstance(size, int))
+
+
+def synaptic_macs(node: Node, graph: Graph) -> float:
+    """Return the multiply-accumulates of a synaptic node for one sample."""
+    if node.op.fan_out is None:
+        return float(per_sample(node.result.type.shape) * contracted(node))
+    return float(np.broadcast_to(fan_out(node, graph), one_sample(node.operands[0])).sum())
+
+
+def contracted(matmul: Node) -> int:
+    dim = matmul.operands[0].type.shape[-1]
+    assert not isinstance(dim, Batch)
+    return dim
+
+
+def one_sample(value: Value) -> tuple[int, ...]:
+    return concrete(value.type.shape, 1)
+
+
+def fan_out(node: Node, graph: Graph) -> Array:
+    """Return how many synapses each element of the first operand drives."""
+    assert node.op.fan_out is not None
+    return node.op.fan_out(one_sample(node.operands[0]), one_sample(node.result), **graph.resolve(node))
+
+
+@dataclass(slots=True)
+class ActivityMeter:
+    """Observes a run and adds up unit spikes and the accumulates they cause, per step, over all samples.
+
+    `unit_spikes[t-1]` and `spikes[t-1]` count neurons' unit spikes and non-zero payloads of step t;
+    `accumulates[t-1]` the synaptic accumulates. `per_neuron_node` holds the same per neuron node.
+    """
+
+    graph: Graph
+    steps: int
+    samples: int = 0
+    unit_spikes: NDArray[np.float64] = field(init=False)
+    spikes: NDArray[np.float64] = field(init=False)
+    accumulates: NDArray[np.float64] = field(init=False)
+    per_neuron_node: dict[Node, NDArray[np.float64]] = field(default_factory=dict)
+    _fan_outs: dict[Node, list[tuple[Node, Array]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.unit_spikes = np.zeros(self.steps)
+        self.spikes = np.zeros(self.steps)
+        self.accumulates = np.zeros(self.steps)
+        for node in self.graph:
+            if isinstance(node.result.type, SpikeType):
+                drives = [(user, spike_fan_out(user, node.result, self.graph)) for user in node.result.users]
+                self._fan_outs[node] = [(user, fan) for user, fan in drives if fan is not None]
+
+    def observe(self, node: Node, t: int, value: Array, membrane: Array | None) -> None:
+        """Count one node's payloads of one step."""
+        drives = self._fan_outs.get(node)
+        if drives is None or (not drives and node.op.name != "neuron"):
+            return
+        units = sum_over_samples(unit_spikes(unscaled(node, value, self.graph)), node.result)
+        for user, fan in drives:
+            # The first step of a product has no sums yet: only its first operand's spikes do work.
+            if t > 1 or not (user.expect and user.operands[0] is not node.result):
+                self.accumulates[t - 1] += float((units * fan).sum())
+        if node.op.name == "neuron":
+            total, events = float(units.sum()), float(np.count_nonzero(value))
+            self.unit_spikes[t - 1] += total
+            self.spikes[t - 1] += events
+            # Every unit spike resets its membrane once.
+            self.accumulates[t - 1] += total
+            self.per_neuron_node.setdefault(node, np.zeros(2))[:] += (total, events)
+
+
+def unscaled(node: Node, value: Array, graph: Graph) -> Array:
+    """Return the payloads of a spike stream; a neuron that still has a scale multiplied them by it."""
+    if node.op.name != "neuron" or "scale" not in node.attributes:
+        return value
+    return np.asarray(np.rint(value / graph.resolve(node)["scale"]))
+
+
+def spike_fan_out(user: Node, value: Value, graph: Graph) -> Array | None:
+    """Return how many accumulates a unit spike of each element causes in a reader; None where it moves on."""
+    if isinstance(user.result.type, SpikeType):
+        return None
+    if user.op.fan_out is not None:
+        return fan_out(user, graph)
+    if user.op.name == "matmul":
+        return np.asarray(product_fan_out(user, value))
+    copies = per_sample(user.result.type.shape) / per_sample(value.type.shape)
+    kernel, strides = user.attributes.get("kernel"), user.attributes.get("strides")
+    if isinstance(kernel, tuple):
+        windows = product(kernel) / (product(strides) if isinstance(strides, tuple) else 1)
+        return np.asarray(max(1.0, windows))
+    return np.asarray(max(1.0, copies))
+
+
+def product_fan_out(matmul: Node, value: Value) -> float:
+    """A(t) meets every column of S_B, B(t) every row of S_A."""
+    shape = matmul.result.type.shape
+    free = shape[-1] if matmul.operands[0] is value else shape[-2]
+    assert not isinstance(free, Batch)
+    return float(free)
+
+
+def sum_over_samples(units: Array, value: Value) -> NDArray[np.float64]:
+    """Sum over the batch; keep one sample's shape."""
+    for axis, dim in enumerate(value.type.shape):
+        if isinstance(dim, Batch):
+            shape = [*units.shape[:axis], units.shape[axis] // dim.coefficient, dim.coefficient]
+            grouped = units.reshape(*shape, *units.shape[axis + 1 :])
+            return np.asarray(grouped.sum(axis=axis, dtype=np.float64))
+    return units.astype(np.float64)
+
+
+def estimate(
+    ann: Counts, snn: Counts, synaptic_macs_per_step: float, accumulates: float, t: int
+) -> EnergyEstimate:
+    """Return the energy per sample of t steps, given the accumulates that spikes caused until then."""
+    macs, adds = snn.multiply_accumulates * t, snn.accumulates * t + accumulates
+    special = [
+        f"{ann.special:.0f} special functions of the ANN",
+        f"{snn.special * t:.0f} of the SNN",
+        "memory traffic",
+    ]
+    return EnergyEstimate(
+        ann_fp32_pj=ann.multiply_accumulates * MAC_FP32,
+        ann_int8_pj=ann.multiply_accumulates * MAC_INT8,
+        snn_pj=macs * MAC_FP32 + adds * AC_FP32,
+        snn_int8_pj=macs * MAC_INT8 + adds * AC_INT8,
+        snn_synapses_pj=synaptic_macs_per_step * t * MAC_FP32 + accumulates * AC_FP32,
+        accumulates=adds,
+        multiply_accumulates=macs,
+        special_functions=snn.special * t,
+        not_priced=tuple(special),
+    )

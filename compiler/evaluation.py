@@ -1,0 +1,198 @@
+"""Accuracy, agreement, activity and energy of a spiking network against its source, at every time step."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+
+from snnc.backends.inputs import batch_size_of
+from snnc.backends.reference import Simulator
+from snnc.energy import ActivityMeter, Counts, EnergyEstimate, count_step, estimate, synaptic_step_macs
+from snnc.frontend import import_onnx
+from snnc.ir.errors import DataError
+from snnc.methods.base import analog_pipeline
+from snnc.passes.manager import PassManager
+from snnc.source_model import SourceModel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from snnc.data import Dataset
+    from snnc.ir.graph import Graph
+    from snnc.ir.kernel_types import Array
+
+Metric: TypeAlias = Literal["accuracy", "relative_error", "cosine"]
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """The spiking network after t steps, averaged over all samples.
+
+    `value` is the metric; `agreement` the share of samples with the ANN's arg max; `relative_error` is
+    ‖snn - ann‖ / ‖ann‖ over the whole data set; rates are per neuron and step.
+    """
+
+    t: int
+    value: float
+    agreement: float
+    relative_error: float
+    unit_spikes_per_neuron: float
+    spike_rate: float
+    energy: EnergyEstimate
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "t": self.t,
+            "value": self.value,
+            "agreement": self.agreement,
+            "relative_error": self.relative_error,
+            "unit_spikes_per_neuron": self.unit_spikes_per_neuron,
+            "spike_rate": self.spike_rate,
+            "energy": self.energy.to_json(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What `snnc eval` prints."""
+
+    samples: int
+    metric: Metric
+    ann: float
+    steps: list[StepResult]
+    seconds: float
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "samples": self.samples,
+            "metric": self.metric,
+            "ann": self.ann,
+            "steps": [step.to_json() for step in self.steps],
+            "seconds": self.seconds,
+        }
+
+
+class Scores:
+    """Running sums of every metric; the first axis of SNN outputs is the step."""
+
+    def __init__(self, steps: int) -> None:
+        self.samples = 0
+        self.ann_correct = 0.0
+        self.correct, self.agree, self.cosine = np.zeros(steps), np.zeros(steps), np.zeros(steps)
+        self.squared_error = np.zeros(steps)
+        self.squared_norm = 0.0
+
+    def add(self, ann: Array, snn: Array, labels: Array | None) -> None:
+        """Add one batch: ann [N, …], snn [T, N, …]."""
+        count = ann.shape[0]
+        self.samples += count
+        guess, guesses = ann.argmax(axis=-1), snn.argmax(axis=-1)
+        same = (guesses == guess).reshape(len(snn), count, -1)
+        self.agree += same.mean(axis=2).sum(axis=1)
+        if labels is not None:
+            self.ann_correct += float((guess == labels).sum())
+            self.correct += (guesses == labels).sum(axis=1)
+        flat_ann = ann.reshape(count, -1).astype(np.float64)
+        flat_snn = snn.reshape(len(snn), count, -1).astype(np.float64)
+        self.squared_error += ((flat_snn - flat_ann) ** 2).sum(axis=(1, 2))
+        self.squared_norm += float((flat_ann**2).sum())
+        norms = np.linalg.norm(flat_snn, axis=2) * np.linalg.norm(flat_ann, axis=1)
+        dots = (flat_snn * flat_ann).sum(axis=2)
+        self.cosine += np.divide(dots, norms, out=np.zeros_like(dots), where=norms > 0).sum(axis=1)
+
+    @property
+    def relative_error(self) -> NDArray[np.float64]:
+        return np.sqrt(self.squared_error / max(self.squared_norm, 1e-300))
+
+    def values(self, metric: Metric) -> tuple[float, NDArray[np.float64]]:
+        """Return the metric of the ANN and of the SNN at every step."""
+        if metric == "accuracy":
+            return self.ann_correct / self.samples, self.correct / self.samples
+        if metric == "cosine":
+            return 1.0, self.cosine / self.samples
+        return 0.0, self.relative_error
+
+
+def evaluate(
+    graph: Graph,
+    model: str | Path,
+    dataset: Dataset,
+    steps: int,
+    *,
+    metric: Metric | None = None,
+    shapes: Mapping[str, Sequence[int | str]] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Run the source model in onnxruntime and the spiking graph in the reference simulator on the same data.
+
+    Without labels the metric is the relative error of the first output. Energy is per sample; the ANN's is
+    counted on its own graph with batch norm folded, by the same rules.
+    """
+    started = time.perf_counter()
+    source, simulator = SourceModel(model), Simulator(graph)
+    ann_counts = analog_counts(model, shapes)
+    meter, scores = ActivityMeter(graph, steps), Scores(steps)
+    chosen = choose_metric(metric, dataset, graph)
+    total = dataset.count(graph)
+    for inputs, labels in dataset.batches(graph, simulator.group):
+        expected = source.run(inputs)
+        run = simulator.run(inputs, steps, observers=[meter])
+        name = graph.outputs[0].name
+        if name not in expected:
+            raise DataError(f"the model has no output {name!r}; is it the one the .sir was compiled from?")
+        scores.add(expected[name], run.outputs[name], labels if chosen == "accuracy" else None)
+        meter.samples += batch_size_of(graph, inputs)
+        if progress is not None:
+            progress(meter.samples, total)
+    ann, values = scores.values(chosen)
+    results = summarise(graph, meter, scores, values, ann_counts)
+    return Evaluation(meter.samples, chosen, ann, results, time.perf_counter() - started)
+
+
+def choose_metric(metric: Metric | None, dataset: Dataset, graph: Graph) -> Metric:
+    """Return the metric to use; `DataError` if accuracy was asked for and cannot be had."""
+    labelled = dataset.labels is not None and len(graph.outputs[0].value.type.shape) == 2
+    if metric == "accuracy" and not labelled:
+        raise DataError(
+            "accuracy needs labels and class scores",
+            where=dataset.source,
+            help="store labels as 'y' beside 'x', or use --metric relative_error",
+        )
+    return metric or ("accuracy" if labelled else "relative_error")
+
+
+def analog_counts(model: str | Path, shapes: Mapping[str, Sequence[int | str]] | None = None) -> Counts:
+    """Count the operations of the source network, batch norm folded."""
+    graph = import_onnx(model, shapes=shapes)
+    PassManager(analog_pipeline()).run(graph)
+    return count_step(graph)
+
+
+def summarise(
+    graph: Graph, meter: ActivityMeter, scores: Scores, values: NDArray[np.float64], ann: Counts
+) -> list[StepResult]:
+    """Return one result per step, from sums over all samples."""
+    snn, synaptic = count_step(graph), synaptic_step_macs(graph)
+    accumulates = meter.accumulates.cumsum() / meter.samples
+    slots = max(1, snn.neurons) * meter.samples
+    results = []
+    for index in range(meter.steps):
+        t = index + 1
+        results.append(
+            StepResult(
+                t=t,
+                value=float(values[index]),
+                agreement=float(scores.agree[index] / scores.samples),
+                relative_error=float(scores.relative_error[index]),
+                unit_spikes_per_neuron=float(meter.unit_spikes[:t].sum() / (slots * t)),
+                spike_rate=float(meter.spikes[:t].sum() / (slots * t)),
+                energy=estimate(ann, snn, synaptic, float(accumulates[index]), t),
+            )
+        )
+    return results

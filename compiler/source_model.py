@@ -1,0 +1,85 @@
+"""The source network, run as it was exported, in onnxruntime."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from snnc.backends.onnx.session import FATAL_ONLY, RUNTIME_ERRORS
+from snnc.frontend import load_onnx
+from snnc.ir.errors import DataError, ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from snnc.ir.kernel_types import Array
+
+
+class SourceModel:
+    """An ONNX model in onnxruntime; `tensors` are intermediate tensors to return besides the outputs.
+
+    A model exported with a fixed batch is run one batch of that size after the other.
+    """
+
+    def __init__(self, path: str | Path, tensors: Sequence[str] = (), *, threads: int = 0) -> None:
+        self.path = str(path)
+        source: str | bytes = self.path
+        if tensors:
+            model = load_onnx(path)
+            known = {name for node in model.graph.node for name in node.output}
+            outputs = {output.name for output in model.graph.output}
+            extra = [name for name in tensors if name in known and name not in outputs]
+            model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in extra)
+            source = model.SerializeToString()
+        else:
+            load_onnx(path)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = FATAL_ONLY
+        options.intra_op_num_threads = threads
+        try:
+            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except RUNTIME_ERRORS as error:
+            raise ModelError(f"onnxruntime refuses the model: {error}", where=self.path) from error
+        self.outputs = [output.name for output in self._session.get_outputs()]
+        self._inputs = self._session.get_inputs()
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Return all outputs (and asked-for tensors) of one batch, by name."""
+        feeds = {item.name: convert(inputs[item.name], item.type) for item in self._inputs}
+        fixed = self._fixed_batch(feeds)
+        try:
+            if fixed is None:
+                return dict(zip(self.outputs, self._session.run(None, feeds), strict=True))
+            parts = [
+                self._session.run(None, {name: array[start : start + fixed] for name, array in feeds.items()})
+                for start in range(0, len(next(iter(feeds.values()))), fixed)
+            ]
+        except RUNTIME_ERRORS as error:
+            raise DataError(
+                f"onnxruntime cannot run the model on these data: {error}", where=self.path
+            ) from error
+        joined = [np.concatenate(series) for series in zip(*parts, strict=True)]
+        return dict(zip(self.outputs, joined, strict=True))
+
+    def _fixed_batch(self, feeds: Mapping[str, Array]) -> int | None:
+        sizes = {item.shape[0] for item in self._inputs if item.shape}
+        fixed = sizes.pop() if len(sizes) == 1 else None
+        if not isinstance(fixed, int):
+            return None
+        count = len(next(iter(feeds.values())))
+        if count % fixed:
+            raise DataError(
+                f"the model takes {fixed} samples at a time; {count} are left over", where=self.path
+            )
+        return None if count == fixed else fixed
+
+
+def convert(array: Array, wanted: str) -> Array:
+    """Return the array in the element type onnxruntime names (`tensor(float16)`)."""
+    kinds = {"float": "float32", "double": "float64"}
+    name = wanted.removeprefix("tensor(").removesuffix(")")
+    return array.astype(kinds.get(name, name), copy=False)
