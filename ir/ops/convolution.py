@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from snnc.ir.kernel_types import Array
 
-# The column block is written once and read once by BLAS: it pays to keep it within the second-level cache.
-COLUMN_BYTES = 2**20
+Index: TypeAlias = tuple[slice, ...]
+
+# The column block is written once and read once by BLAS: it pays to keep it in cache.
+COLUMN_BYTES = 2**22
 # What one group of samples may occupy in flat layout.
-FLAT_BYTES = 2**20
+FLAT_BYTES = 2**19
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +104,15 @@ def windows(
     )
 
 
-def convolve(x: Array, weight: Array, axes: tuple[Window, ...], group: int) -> Array:
-    """Return the convolution of x [n, C, *sizes] with weight [O, C/group, *kernel], without bias."""
+def convolve(x: Array, weight: Array, bias: Array | None, axes: tuple[Window, ...], group: int) -> Array:
+    """Return the convolution of x [n, C, *sizes] with weight [O, C/group, *kernel] and bias [O]."""
     if all(a.kernel == 1 and not a.padded for a in axes):
-        return _pointwise(x[(..., *(slice(None, None, a.stride) for a in axes))], weight, group)
-    if group == 1 and all(a.tiles for a in axes):
-        return _patches(x, weight, axes)
-    return _Flat(x, weight, axes, group).run()
+        result = _pointwise(x[(..., *(slice(None, None, a.stride) for a in axes))], weight, group)
+    elif group == 1 and all(a.tiles for a in axes):
+        result = _patches(x, weight, axes)
+    else:
+        return _sliding(x, weight, bias, axes, group)
+    return result if bias is None else np.add(result, bias.reshape(-1, *(1,) * len(axes)), out=result)
 
 
 def _pointwise(x: Array, weight: Array, group: int) -> Array:
@@ -129,78 +134,86 @@ def _patches(x: Array, weight: Array, axes: tuple[Window, ...]) -> Array:
     return result.reshape(batch, len(weight), *(a.output for a in axes))
 
 
-class _Flat:
-    """One convolution in flat layout; see the module docstring."""
+@dataclass(frozen=True, slots=True)
+class FlatLayout:
+    """How one sample lies flat: row pitches, what each phase of the strides holds, where each tap reads.
 
-    def __init__(self, x: Array, weight: Array, axes: tuple[Window, ...], group: int) -> None:
-        self.x, self.axes, self.group = x, axes, group
-        self.dtype = np.result_type(x, weight)
-        self.outputs, self.taps = len(weight), math.prod(weight.shape[2:])
-        self.weight = weight.reshape(group, self.outputs // group, -1)
-        self.pitches = tuple(a.pitch for a in axes)
-        self.length = math.prod(self.pitches)
-        steps = [math.prod(self.pitches[i + 1 :]) for i in range(len(axes))]
-        self.phases = list(product(*(a.phases for a in axes)))
-        self.offsets: list[tuple[int, int]] = []
-        for tap in product(*(range(a.kernel) for a in axes)):
-            reach = [k * a.dilation for k, a in zip(tap, axes, strict=True)]
-            phase = tuple(r % a.stride for r, a in zip(reach, axes, strict=True))
-            shift = sum(r // a.stride * step for r, a, step in zip(reach, axes, steps, strict=True))
-            self.offsets.append((self.phases.index(phase), shift))
-        self.tail = max(shift for _, shift in self.offsets)
+    `placed` has one (target, source) window per phase; `taps` one (phase, shift) pair per kernel element.
+    """
 
-    def run(self) -> Array:
-        batch, channels = self.x.shape[:2]
-        result = np.empty((batch, self.outputs, *(a.output for a in self.axes)), self.dtype)
-        row = len(self.phases) * channels * self.length * self.dtype.itemsize
-        step = max(1, min(batch, FLAT_BYTES // row))
-        flat = np.zeros((len(self.phases), channels, step * self.length + self.tail), self.dtype)
-        depthwise = self.group == channels
-        window = (slice(None), slice(None), *(slice(0, a.output) for a in self.axes))
-        for start in range(0, batch, step):
-            samples = self.x[start : start + step]
-            self._place(samples, flat)
-            length = len(samples) * self.length
-            block = self._depthwise(flat, length) if depthwise else self._columns(flat, length)
-            grid = block.reshape(self.outputs, len(samples), *self.pitches)
-            result[start : start + step] = grid[window].swapaxes(0, 1)
-        return result
+    pitches: tuple[int, ...]
+    placed: tuple[tuple[Index, Index], ...]
+    taps: tuple[tuple[int, int], ...]
+    inside: Index
 
-    def _place(self, samples: Array, flat: Array) -> None:
-        """Copy samples into the flat layout, one copy per phase of the strides; borders stay zero."""
-        count, channels = samples.shape[:2]
-        for row, phase in zip(flat, self.phases, strict=True):
-            grid = row[:, : count * self.length].reshape(channels, count, *self.pitches)
-            placed = [a.placed(p) for a, p in zip(self.axes, phase, strict=True)]
-            target = (slice(None), slice(None), *(there for there, _ in placed))
-            source = (slice(None), slice(None), *(here for _, here in placed))
-            grid[target] = samples[source].swapaxes(0, 1)
+    @property
+    def length(self) -> int:
+        return math.prod(self.pitches)
 
-    def _columns(self, flat: Array, length: int) -> Array:
-        """Return weight @ columns for the flat stream, column block by column block."""
-        channels = flat.shape[1]
-        inner = channels // self.group
-        result = np.empty((self.group, self.outputs // self.group, length), self.dtype)
-        width = max(256, COLUMN_BYTES // (channels * self.taps * self.dtype.itemsize))
-        columns = np.empty((self.group, inner, self.taps, min(width, length)), self.dtype)
-        for start in range(0, length, width):
-            stop = min(start + width, length)
-            block = columns[..., : stop - start]
-            for tap, (phase, shift) in enumerate(self.offsets):
-                shifted = flat[phase, :, start + shift : stop + shift]
-                block[:, :, tap] = shifted.reshape(self.group, inner, stop - start)
-            matrix = block.reshape(self.group, inner * self.taps, stop - start)
-            np.matmul(self.weight, matrix, out=result[..., start:stop])
-        return result
+    @property
+    def tail(self) -> int:
+        """Return how far the last sample's taps read beyond its end."""
+        return max(shift for _, shift in self.taps)
 
-    def _depthwise(self, flat: Array, length: int) -> Array:
-        """Return the sum over taps of weight times the shifted stream."""
-        result: Array | None = None
-        for tap, (phase, shift) in enumerate(self.offsets):
-            term = flat[phase, :, None, shift : shift + length] * self.weight[:, :, tap, None]
-            result = term if result is None else np.add(result, term, out=result)
-        assert result is not None
-        return result
+
+@cache
+def flat_layout(axes: tuple[Window, ...]) -> FlatLayout:
+    pitches = tuple(a.pitch for a in axes)
+    steps = [math.prod(pitches[axis + 1 :]) for axis in range(len(axes))]
+    phases = list(product(*(a.phases for a in axes)))
+    taps: list[tuple[int, int]] = []
+    for tap in product(*(range(a.kernel) for a in axes)):
+        reach = [k * a.dilation for k, a in zip(tap, axes, strict=True)]
+        phase = tuple(r % a.stride for r, a in zip(reach, axes, strict=True))
+        shift = sum(r // a.stride * step for r, a, step in zip(reach, axes, steps, strict=True))
+        taps.append((phases.index(phase), shift))
+    windows_of = [[a.placed(p) for a, p in zip(axes, phase, strict=True)] for phase in phases]
+    placed = ((_beyond(t for t, _ in pairs), _beyond(s for _, s in pairs)) for pairs in windows_of)
+    return FlatLayout(pitches, tuple(placed), tuple(taps), _beyond(slice(0, a.output) for a in axes))
+
+
+def _beyond(spatial: Iterable[slice]) -> Index:
+    """Return an index that leaves the first two axes whole."""
+    return (slice(None), slice(None), *spatial)
+
+
+def _sliding(x: Array, weight: Array, bias: Array | None, axes: tuple[Window, ...], group: int) -> Array:
+    """Return a convolution whose kernel positions overlap, in flat layout, some samples at a time."""
+    layout = flat_layout(axes)
+    batch, channels = x.shape[:2]
+    dtype, outputs = np.result_type(x, weight), len(weight)
+    matrix = weight.reshape(group, outputs // group, -1)
+    step = max(1, min(batch, FLAT_BYTES // (channels * layout.length * dtype.itemsize)))
+    flat = np.zeros((len(layout.placed), channels, step * layout.length + layout.tail), dtype)
+    result = np.empty((batch, outputs, *(a.output for a in axes)), dtype)
+    block = np.empty((group, outputs // group, step * layout.length), dtype)
+    for start in range(0, batch, step):
+        samples = x[start : start + step].swapaxes(0, 1)
+        length = samples.shape[1] * layout.length
+        for row, (target, source) in zip(flat, layout.placed, strict=True):
+            grid = row[:, :length].reshape(channels, -1, *layout.pitches)
+            grid[target] = samples[source]
+        _columns(flat, matrix, layout, block[..., :length])
+        grid = block.reshape(outputs, step, *layout.pitches)[:, : samples.shape[1]]
+        if bias is not None:
+            np.add(grid, bias.reshape(-1, *(1,) * (grid.ndim - 1)), out=grid)
+        result[start : start + step] = grid[layout.inside].swapaxes(0, 1)
+    return result
+
+
+def _columns(flat: Array, matrix: Array, layout: FlatLayout, result: Array) -> None:
+    """Write matrix @ columns of the flat stream, column block by column block."""
+    channels, (group, _, length) = flat.shape[1], result.shape
+    taps = len(layout.taps)
+    width = max(256, COLUMN_BYTES // (channels * taps * flat.itemsize))
+    columns = np.empty((group, channels // group, taps, min(width, length)), flat.dtype)
+    for start in range(0, length, width):
+        stop = min(start + width, length)
+        block = columns[..., : stop - start]
+        for tap, (phase, shift) in enumerate(layout.taps):
+            shifted = flat[phase, :, start + shift : stop + shift]
+            block[:, :, tap] = shifted.reshape(group, -1, stop - start)
+        np.matmul(matrix, block.reshape(group, -1, stop - start), out=result[..., start:stop])
 
 
 def convolve_transposed(

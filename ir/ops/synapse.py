@@ -60,7 +60,7 @@ def conv(
     x: Array, *, weight: Array, bias: Array | None, strides: Ints, pads: Ints, dilations: Ints, group: int
 ) -> Array:
     axes = windows(x.shape[2:], weight.shape[2:], strides, pads, dilations)
-    return add_channel_bias(convolve(x, weight, axes, group), bias)
+    return convolve(x, weight, bias, axes, group)
 
 
 def infer_conv(
