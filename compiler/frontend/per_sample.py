@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-3
 """Largest error against onnxruntime, relative to the largest output, of a batch that was guessed right."""
 
+LARGEST = 2**28
+"""Elements of the largest stream that is evaluated (1 GiB of f32); larger models keep their fixed batch."""
+
 _RUNTIME_FAILURES = (
     runtime_errors.Fail,
     runtime_errors.InvalidArgument,
@@ -38,8 +42,11 @@ _RUNTIME_TYPES = {"tensor(float16)": np.float16, "tensor(double)": np.float64}
 def behaves_per_sample(source: Source, graph: Graph, batch: int) -> bool:
     """Tell whether the graph on two random batches at once gives what onnxruntime gives on each.
 
-    A model that onnxruntime cannot run counts as not measured, hence as no.
+    A model that is too large, or that onnxruntime cannot run, is not measured, hence no.
     """
+    streams = (*graph.inputs, *(node.result for node in graph))
+    if any(math.prod(concrete(value.type.shape, 2 * batch)) > LARGEST for value in streams):
+        return False
     rng = np.random.default_rng(0)
     inputs = {value.name or "": _sample(rng, value, 2 * batch) for value in graph.inputs}
     axes = {value.name or "": batch_axis(value.type.shape) for value in graph.inputs}

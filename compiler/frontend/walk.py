@@ -83,6 +83,9 @@ class Walk:
         self.sparse = {tensor.values.name for tensor in self.nodes.sparse_initializer}
         self.non_finite = NonFinite(self.nodes.node)
         self.names: set[str] = set()
+        self.checker = onnx.checker.C.CheckerContext()
+        self.checker.ir_version = source.model.ir_version
+        self.checker.opset_imports = dict.fromkeys(DEFAULT_DOMAINS, source.opset)
 
     def run(self) -> Imported:
         fates = tuple(self._import_node(node) for node in self.nodes.node)
@@ -100,6 +103,7 @@ class Walk:
             return NodeFate(name, node.op_type, Fate.UNUSED)
         try:
             handler = find_handler(node, self.source.opset)
+            self._check_schema(node)
             inputs = [self._read(tensor) if tensor else None for tensor in node.input]
             if any(tensor and entry is None for tensor, entry in zip(node.input, inputs, strict=True)):
                 return NodeFate(name, node.op_type, Fate.BLOCKED)
@@ -112,6 +116,13 @@ class Walk:
             reason = f"its operands or attributes do not fit ({misfit})"
             return NodeFate(name, node.op_type, Fate.REJECTED, reason)
         return NodeFate(name, node.op_type, Fate.IMPORTED)
+
+    def _check_schema(self, node: onnx.NodeProto) -> None:
+        """Refuse a node that has not the operands and attributes of its operator."""
+        try:
+            onnx.checker.check_node(node, self.checker)
+        except onnx.checker.ValidationError as problem:
+            raise Rejected(f"it is not a valid ONNX node: {str(problem).splitlines()[0]}") from None
 
     def _unique_name(self, node: onnx.NodeProto) -> str:
         base = node.name or f"{node.op_type}_{next(filter(None, node.output), 'nothing')}"
@@ -128,6 +139,8 @@ class Walk:
                 raise ModelError(
                     f"tensor {tensor!r} is given twice, the second time by a {node.op_type} node"
                 )
+            if tensor in node.input:
+                raise ModelError(f"a {node.op_type} node reads its own result {tensor!r}")
             self.entries[tensor] = None
 
     def _read(self, tensor: str) -> Entry | None:
