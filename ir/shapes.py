@@ -34,6 +34,8 @@ class Batch:
             quotient, rest = divmod(self.coefficient, other.coefficient)
             result: Batch | int = quotient
         else:
+            if other == 0:
+                raise ShapeError(f"{self} / 0 is no dimension")
             quotient, rest = divmod(self.coefficient, other)  # type: ignore[operator]  # any number
             result = Batch(int(quotient))
         if rest:
