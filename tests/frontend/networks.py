@@ -27,7 +27,7 @@ class Residual(nn.Module):
         self.pointwise = nn.Sequential(nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8))
         self.head = nn.Linear(8, 5)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         x = self.stem(x)
         x = torch.relu(x + self.pointwise(self.depthwise(x)))
         return self.head(x.mean((2, 3)))
@@ -47,14 +47,14 @@ class VisionTransformer(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
         self.head = nn.Linear(width, 5)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         x = self.patches(x).flatten(2).transpose(1, 2)
         x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.position
         x = x + self.attention(self.norm1(x))
         x = x + self.mlp(self.norm2(x))
         return self.head(x[:, 0])
 
-    def attention(self, x: torch.Tensor) -> torch.Tensor:
+    def attention(self, x: torch.Tensor) -> Any:
         batch, tokens, width = x.shape
         q, k, v = (
             self.qkv(x).reshape(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
@@ -94,7 +94,7 @@ class Attention(nn.Module):
         super().__init__()
         self.attention = nn.MultiheadAttention(16, 2, batch_first=batch_first)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         return x + self.attention(x, x, x, need_weights=False)[0]
 
 
@@ -154,14 +154,21 @@ def export(name: str, *, dynamo: bool, dynamic: bool, opset: int = 18, batch: in
     torch.manual_seed(0)
     make, inputs, axis = NETWORKS[name]
     network = make().eval()
-    return export_module(network, inputs(2 if dynamic and dynamo else batch), axis, dynamo, dynamic, opset)
+    example = inputs(2 if dynamic and dynamo else batch)  # dynamo takes a size of 1 for fixed
+    return export_module(network, example, axis, dynamo=dynamo, dynamic=dynamic, opset=opset)
 
 
 def export_module(
-    network: nn.Module, example: Sequence[torch.Tensor], axis: int, dynamo: bool, dynamic: bool, opset: int
+    network: nn.Module,
+    example: Sequence[torch.Tensor],
+    axis: int,
+    *,
+    dynamo: bool,
+    dynamic: bool,
+    opset: int,
 ) -> onnx.ModelProto:
     names = [f"in{index}" for index in range(len(example))]
-    buffer = io.BytesIO()
+    buffer: Any = io.BytesIO()
     options: dict[str, Any] = {"input_names": names, "opset_version": opset, "dynamo": dynamo}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     if dynamic and dynamo:
