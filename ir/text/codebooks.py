@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, fields
-from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from snnc.ir.codebooks import CODEBOOKS
@@ -41,7 +40,7 @@ def make_codebook(name: str, arguments: Sequence[object]) -> Codebook:
     if not least <= len(arguments) <= len(declared):
         takes = str(least) if least == len(declared) else f"{least} to {len(declared)}"
         raise ParseError(f"{name} takes {takes} arguments, not {len(arguments)}", help=_signature(name))
-    hints = _hints(name)
+    hints = get_type_hints(cls)
     for field, argument in zip(declared, arguments, strict=False):
         if not _fits(argument, hints[field.name]):
             raise ParseError(f"{name}: {field.name} cannot be {argument!r}", help=_signature(name))
@@ -49,11 +48,6 @@ def make_codebook(name: str, arguments: Sequence[object]) -> Codebook:
         return cls(*arguments)
     except ValueError as error:
         raise ParseError(str(error)) from error
-
-
-@cache
-def _hints(name: str) -> dict[str, Any]:
-    return get_type_hints(CODEBOOKS[name])
 
 
 def _fits(argument: object, hint: Any) -> bool:

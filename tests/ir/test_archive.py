@@ -6,6 +6,7 @@ import json
 import mmap
 import os
 import resource
+import shutil
 import struct
 import tracemalloc
 import zipfile
@@ -114,7 +115,8 @@ def test_a_graph_comes_back_as_it_was(graph: Graph, tmp_path: Path) -> None:
 def test_arrays_need_not_be_contiguous(tmp_path: Path) -> None:
     graph = Graph("g")
     base = np.arange(24, dtype=np.float32).reshape(4, 6)
-    arrays = {"t": base.T, "s": base[::2, ::-3], "b": np.broadcast_to(np.int8(3), (2, 3)), "z": np.array(5.0)}
+    repeated: Array = np.broadcast_to(np.int8(3), (2, 3))
+    arrays: dict[str, Array] = {"t": base.T, "s": base[::2, ::-3], "b": repeated, "z": np.array(5.0)}
     for name, array in arrays.items():
         graph.constant_value(array, name)
     save(graph, tmp_path / "net.sir")
@@ -186,7 +188,7 @@ def test_an_interruption_leaves_nothing(
         assert all(name.startswith(".snnc-") and name.endswith(".tmp") for name in scratch)
         raise error
 
-    monkeypatch.setattr(archive.shutil, "copyfileobj", interrupt)
+    monkeypatch.setattr(shutil, "copyfileobj", interrupt)
     with pytest.raises(error):
         save(small_network(), tmp_path / "net.sir")
     assert not list(tmp_path.iterdir())
