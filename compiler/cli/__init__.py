@@ -1,1 +1,78 @@
-"""stub"""
+"""The command line, one subcommand per file.
+
+- `options`: options that several subcommands share; `failures`: how refusals reach the user;
+- `show`: tables, JSON, notes and names from untrusted files; `progress`: bars for what takes long.
+
+A subcommand imports what it works with inside its function, so that `snnc --help` is quick.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import click
+
+from snnc.cli import check, compile, energy, eval, ops, opt, passes, print, run, verify
+from snnc.cli.failures import reported_failures
+
+COMMANDS = (
+    check.check,
+    compile.compile_,
+    print.print_,
+    ops.ops,
+    passes.passes,
+    opt.opt,
+    run.run,
+    eval.eval_,
+    verify.verify,
+    energy.energy,
+)
+
+
+class Commands(click.Group):
+    """The subcommands, in the order of a first visit; every refusal is one message and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> object:
+        escape_what_cannot_be_encoded()
+        with reported_failures():
+            return super().invoke(ctx)
+
+
+def escape_what_cannot_be_encoded() -> None:
+    """Let names in any script be printed on a terminal of any encoding."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def show_version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        import snnc
+
+        click.echo(f"snnc {snnc.__version__}")
+        ctx.exit()
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Each command explains itself and shows an example: snnc compile --help",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=show_version,
+    help="Show the version and exit.",
+)
+def main() -> None:
+    """Compile trained networks (ONNX) into spiking networks (.sir), run them and compare the two."""
+
+
+for _command in COMMANDS:
+    main.add_command(_command)

@@ -1,0 +1,87 @@
+"""The functions behind `snnc.compile`, `snnc.load`, `snnc.save`, `snnc.check` and `snnc.evaluate`."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, Literal
+
+from snnc.driver import Options, as_dataset, compile_model
+from snnc.ir import archive
+from snnc.methods import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from snnc.data import Dataset
+    from snnc.evaluation import Evaluation, Metric
+    from snnc.frontend.check import CheckReport
+    from snnc.ir.graph import Graph
+    from snnc.ir.kernel_types import Array
+
+
+def compile(
+    model: str | Path | Any,
+    calibration: Dataset | str | Path | Array | Mapping[str, Array] | None = None,
+    *,
+    method: str = "multi-spike",
+    steps: int = 4,
+    levels: int | None = None,
+    thresholds: Literal["mse", "max", "percentile"] | None = None,
+    per: Literal["channel", "tensor"] | None = None,
+    batch_norm: Literal["weights", "thresholds"] = "weights",
+    pipeline: str | None = None,
+    shapes: Mapping[str, Sequence[int | str]] | None = None,
+) -> Graph:
+    """Compile an ONNX model (path or `ModelProto`) to a spiking graph.
+
+    `calibration`: a data file, an array, arrays by input name, or a `Dataset` (which can normalise);
+    None: synthetic inputs and a warning. `steps` is the default number of time steps that the record keeps.
+    `levels`, `thresholds`, `per` and `batch_norm` set the method's passes; `pipeline` replaces them all.
+    `shapes` pins dimensions: `{"tokens": ("N", 128)}`. Every refusal is an `SnncError`.
+    """
+    options = Options(method, Settings(levels, thresholds, per, batch_norm), steps, pipeline, shapes)
+    compilation = compile_model(model, as_dataset(calibration), options)
+    for text in compilation.context.warnings:
+        warnings.warn(text, stacklevel=2)
+    return compilation.graph
+
+
+def load(path: str | Path) -> Graph:
+    """Return the graph of a `.sir` file, checked, with the file's record in `graph.meta`."""
+    network = archive.load(path, check_weights=True)
+    network.graph.meta = dict(network.meta)
+    return network.graph
+
+
+def save(graph: Graph, path: str | Path) -> None:
+    """Write a graph and its record to a `.sir` archive, whole or not at all."""
+    archive.save(graph, path, graph.meta)
+
+
+def check(model: str | Path | Any, *, shapes: Mapping[str, Sequence[int | str]] | None = None) -> CheckReport:
+    """Return what becomes of every node of an ONNX model, and why some cannot be compiled."""
+    from snnc.checking import check_model
+
+    return check_model(model, shapes=shapes)
+
+
+def evaluate(
+    graph: Graph,
+    model: str | Path,
+    data: Dataset | str | Path | Array | Mapping[str, Array],
+    steps: int = 4,
+    *,
+    metric: Metric | None = None,
+    shapes: Mapping[str, Sequence[int | str]] | None = None,
+) -> Evaluation:
+    """Compare a spiking graph with the ONNX model it was compiled from, at every step up to `steps`.
+
+    `data` as for `compile`; labels need a data file or a `Dataset`. Without labels the metric is the
+    relative error.
+    """
+    from snnc import evaluation
+
+    dataset = as_dataset(data)
+    assert dataset is not None
+    return evaluation.evaluate(graph, model, dataset, steps, metric=metric, shapes=shapes)

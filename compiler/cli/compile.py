@@ -1,0 +1,232 @@
+"""`snnc compile`: from an ONNX model to a spiking network."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from snnc.cli.options import (
+    FILE,
+    DataOptions,
+    check_writable,
+    data_options,
+    example,
+    json_option,
+    load_option,
+    quiet_option,
+    registry_with,
+    shape_option,
+)
+from snnc.cli.progress import Activity
+from snnc.cli.show import Notes, print_json
+from snnc.cli.summary import (
+    describe_graph,
+    describe_notes,
+    describe_runs,
+    remark,
+    show_runs,
+    show_summary,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from snnc.driver import Compilation, Options
+    from snnc.passes.registry import Registry
+
+
+class MethodOption(click.Option):
+    """`--method`, whose help lists the methods there are."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        from snnc.methods import METHODS
+
+        listed = "; ".join(f"{method.name}: {method.summary}" for method in METHODS.values())
+        self.help = f"How to convert. {listed}.  [default: multi-spike]"
+        return super().get_help_record(ctx)
+
+
+@click.command(
+    "compile",
+    epilog=example(
+        "snnc compile model.onnx -o net.sir --calibration images.npz --scale 1/255",
+        "snnc compile model.onnx -o net.sir --method if -T 64",
+        'snnc compile model.onnx -o analog.sir -p "simplify,raise-patterns,fuse-batch-norm,dce"',
+    ),
+    short_help="Make a spiking network (.sir) of an ONNX model.",
+)
+@click.argument("model", type=FILE)
+@click.option("-o", "--output", required=True, type=FILE, metavar="NET.sir", help="The file to write.")
+@click.option(
+    "--calibration",
+    type=FILE,
+    metavar="DATA",
+    help="Samples to choose thresholds from: .npz or .npy.  [default: synthetic inputs, with a warning]",
+)
+@data_options
+@click.option("--method", cls=MethodOption, metavar="NAME")
+@click.option(
+    "-T",
+    "--steps",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    metavar="T",
+    help="Time steps that run, eval and verify take by default.",
+)
+@click.option(
+    "--levels",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Largest payload of a spike.  [default: the method's]",
+)
+@click.option(
+    "--thresholds",
+    type=click.Choice(["mse", "max", "percentile"]),
+    help="Rule that chooses thresholds.  [default: the method's]",
+)
+@click.option(
+    "--per",
+    type=click.Choice(["channel", "tensor"]),
+    help="One threshold for each channel, or for all.  [default: the method's]",
+)
+@click.option(
+    "--batch-norm",
+    type=click.Choice(["weights", "thresholds"]),
+    help="What batch norm is fused into.  [default: weights]",
+)
+@click.option(
+    "-p", "--pipeline", metavar="PASSES", help="Run these passes instead of the method's (see snnc passes)."
+)
+@load_option
+@shape_option
+@click.option("--dump-ir", type=FILE, metavar="DIR", help="Write the graph to this folder after every pass.")
+@click.option("--explain", is_flag=True, help="Say on stderr what passes did not do, and why.")
+@json_option
+@quiet_option
+@click.option("-v", "--verbose", is_flag=True, help="Show what every pass did and how long it took.")
+def compile_(
+    *,
+    model: Path,
+    output: Path,
+    calibration: Path | None,
+    data: DataOptions,
+    load: Sequence[Path],
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    explain: bool,
+    **chosen: Any,
+) -> None:
+    """Compile MODEL to a spiking network, whole or not at all.
+
+    Thresholds come from calibration data: a few hundred samples as the network sees them in use, normalised
+    by --scale, --mean and --std. The normalisation is recorded in NET.sir; run, eval and verify use it too.
+    """
+    started = time.perf_counter()
+    refuse_idle_options(calibration, data, load, chosen)
+    check_writable(output, model, calibration)
+    compilation = run_compiler(
+        model=model,
+        output=output,
+        calibration=calibration,
+        data=data,
+        registry=registry_with(load),
+        quiet=quiet,
+        chosen=chosen,
+    )
+    seconds = time.perf_counter() - started
+    remark(compilation.context, explain, Notes(quiet))
+    if as_json:
+        print_json(describe_compilation(output, compilation, seconds, explain))
+        return
+    if verbose:
+        show_runs(compilation.runs)
+    if not quiet:
+        show_summary(output, compilation.graph, seconds)
+
+
+def describe_compilation(
+    output: Path, compilation: Compilation, seconds: float, explain: bool
+) -> dict[str, Any]:
+    """Return the result as plain data."""
+    context = compilation.context
+    return {
+        "output": str(output),
+        "bytes": output.stat().st_size,
+        "seconds": seconds,
+        **describe_graph(compilation.graph),
+        "warnings": context.warnings,
+        "passes": describe_runs(compilation.runs),
+        **({"notes": describe_notes(context.notes)} if explain else {}),
+    }
+
+
+def refuse_idle_options(
+    calibration: Path | None, data: DataOptions, load: Sequence[Path], chosen: dict[str, Any]
+) -> None:
+    """Refuse options that would have no effect beside the others."""
+    if calibration is None and (data.normalises or data.limit is not None):
+        raise click.UsageError(
+            "--scale, --mean, --std and --limit are about --calibration, which is not given."
+        )
+    if chosen["pipeline"] is None:
+        if load:
+            raise click.UsageError("--load offers passes for --pipeline, which is not given.")
+        return
+    for name in ("method", "levels", "thresholds", "per", "batch_norm"):
+        if chosen[name] is not None:
+            option = "--" + name.replace("_", "-")
+            raise click.UsageError(f"{option} sets the method's passes, which --pipeline replaces.")
+
+
+def run_compiler(
+    *,
+    model: Path,
+    output: Path,
+    calibration: Path | None,
+    data: DataOptions,
+    registry: Registry,
+    quiet: bool,
+    chosen: dict[str, Any],
+) -> Compilation:
+    """Compile and save."""
+    from snnc.driver import compile_model
+    from snnc.ir.archive import save
+
+    options = build_options(output, chosen)
+    dataset = None if calibration is None else data.load(calibration)
+    with Activity("importing", quiet=quiet) as activity:
+        compilation = compile_model(
+            model,
+            dataset,
+            options,
+            registry=registry,
+            on_pass=lambda pass_: activity.stage(pass_.name),
+            progress=activity.update,
+        )
+        activity.stage("saving")
+        save(compilation.graph, output, compilation.graph.meta)
+    return compilation
+
+
+def build_options(output: Path, chosen: dict[str, Any]) -> Options:
+    """Return what the driver wants to know; a crash leaves its reproducer beside the output."""
+    from snnc.driver import Options
+    from snnc.methods import Settings
+
+    settings = Settings(
+        chosen["levels"], chosen["thresholds"], chosen["per"], chosen["batch_norm"] or "weights"
+    )
+    return Options(
+        method=chosen["method"] or "multi-spike",
+        settings=settings,
+        steps=chosen["steps"],
+        pipeline=chosen["pipeline"],
+        shapes=chosen["shapes"],
+        dump_ir=chosen["dump_ir"],
+        crash_dir=output.parent,
+    )

@@ -1,0 +1,126 @@
+"""`snnc eval`: the spiking network against its source, at every time step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from snnc.cli.measure import measure
+from snnc.cli.options import (
+    DataOptions,
+    data_options,
+    example,
+    json_option,
+    model_option,
+    network_argument,
+    quiet_option,
+    shape_option,
+    steps_option,
+    test_data_option,
+)
+from snnc.cli.show import Column, count, percent, print_json, print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from snnc.evaluation import Evaluation, Metric
+
+
+@click.command(
+    "eval",
+    epilog=example(
+        "snnc eval net.sir --model model.onnx --data test.npz",
+        "snnc eval net.sir --model model.onnx --data test.npz --scale 1/255 --limit 1000 -T 8 --json",
+    ),
+    short_help="Accuracy, activity and energy against the model.",
+)
+@network_argument
+@model_option
+@test_data_option
+@steps_option
+@click.option(
+    "--metric",
+    type=click.Choice(["accuracy", "relative_error", "cosine"]),
+    help="What to compare.  [default: accuracy if there are labels, else relative_error]",
+)
+@data_options
+@shape_option
+@json_option
+@quiet_option
+def eval_(
+    *,
+    network: Path,
+    model: Path,
+    data_file: Path,
+    steps: int | None,
+    metric: Metric | None,
+    data: DataOptions,
+    shapes: dict[str, Sequence[int | str]] | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Run MODEL in onnxruntime and NET.sir in the reference simulator on the same data, and compare.
+
+    \b
+    agreement     samples on which both name the same class
+    error         relative error of the outputs, |snn - ann| / |ann|
+    spikes        unit spikes per neuron and time step
+    energy        estimate per sample, everything counted, and its ratio to the ANN in float32 and int8
+    """
+    result = measure(
+        network=network,
+        model=model,
+        data_file=data_file,
+        data=data,
+        steps=steps,
+        metric=metric,
+        shapes=shapes,
+        quiet=quiet,
+    )
+    if as_json:
+        print_json(result.to_json())
+    else:
+        show_evaluation(result)
+
+
+def show_evaluation(result: Evaluation) -> None:
+    show_value = percent if result.metric == "accuracy" else "{:.5f}".format
+    first = result.steps[0].energy
+    columns = [
+        Column("t", True),
+        Column(result.metric.replace("_", " "), True),
+        Column("agreement", True),
+        *([] if result.metric == "relative_error" else [Column("error", True)]),
+        Column("spikes", True),
+        Column("energy", True),
+        Column("/ fp32", True),
+        Column("/ int8", True),
+    ]
+    rows = [
+        ["ANN", show_value(result.ann), "", *([] if result.metric == "relative_error" else [""]), "",
+         show_energy(first.ann_fp32_pj), "1", ""]
+    ]  # fmt: skip
+    for step in result.steps:
+        error = [] if result.metric == "relative_error" else [f"{step.relative_error:.4f}"]
+        energy = step.energy
+        rows.append(
+            [str(step.t), show_value(step.value), percent(step.agreement), *error,
+             f"{step.unit_spikes_per_neuron:.3f}", show_energy(energy.snn_pj),
+             f"{energy.ratio_fp32:.3f}", f"{energy.ratio_int8:.3f}"]
+        )  # fmt: skip
+    print_table(columns, rows)
+    click.echo()
+    click.echo(f"{count(result.samples, 'sample')} in {result.seconds:.1f} s")
+    click.echo("not priced: " + ", ".join(result.steps[-1].energy.not_priced))
+
+
+def show_energy(picojoules: float) -> str:
+    """Return an energy in the unit that suits it."""
+    amount, unit = picojoules, "pJ"
+    for larger in ("nJ", "µJ", "mJ"):
+        if amount < 1000:
+            break
+        amount, unit = amount / 1000, larger
+    return f"{amount:.3g} {unit}" if amount < 100 else f"{amount:.0f} {unit}"

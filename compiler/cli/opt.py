@@ -1,0 +1,120 @@
+"""`snnc opt`: run passes on a network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from snnc.cli.options import (
+    FILE,
+    DataOptions,
+    check_writable,
+    data_options,
+    example,
+    load_option,
+    network_argument,
+    quiet_option,
+    registry_with,
+)
+from snnc.cli.progress import Activity
+from snnc.cli.show import Notes
+from snnc.cli.summary import remark, show_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from snnc.ir.graph import Graph
+    from snnc.passes.base import PassContext
+
+
+@click.command(
+    epilog=example(
+        'snnc opt net.sir -p "simplify,dce"',
+        'snnc opt analog.sir -p "insert-neurons{levels=3},expectation-compensation" -o net.sir',
+        "snnc opt net.sir -p my-pass --load my_pass.py --explain -o better.sir",
+    ),
+    short_help="Run passes on a .sir file.",
+)
+@network_argument
+@click.option(
+    "-p", "--pipeline", required=True, metavar="PASSES", help='Passes to run: "name,name{option=value}".'
+)
+@click.option(
+    "-o", "--output", type=FILE, metavar="OUT.sir", help="The file to write.  [default: print the text]"
+)
+@load_option
+@click.option(
+    "--calibration", type=FILE, metavar="DATA", help="Samples for passes that measure: .npz or .npy."
+)
+@data_options
+@click.option("--dump-ir", type=FILE, metavar="DIR", help="Write the graph to this folder after every pass.")
+@click.option("--explain", is_flag=True, help="Say on stderr what passes did not do, and why.")
+@quiet_option
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Show on stderr what every pass did and how long it took."
+)
+def opt(
+    *,
+    network: Path,
+    pipeline: str,
+    output: Path | None,
+    load: Sequence[Path],
+    calibration: Path | None,
+    data: DataOptions,
+    dump_ir: Path | None,
+    explain: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Run passes on NET.sir; print the text of the result, or write it with -o."""
+    from snnc.api import load as load_network
+    from snnc.ir.archive import save
+    from snnc.ir.text import print_graph
+    from snnc.passes.manager import PassManager
+    from snnc.passes.pipeline import parse_pipeline, show_pipeline
+
+    if calibration is None and (data.normalises or data.limit is not None):
+        raise click.UsageError(
+            "--scale, --mean, --std and --limit are about --calibration, which is not given."
+        )
+    if output is not None:
+        check_writable(output, calibration)
+    passes = parse_pipeline(pipeline, registry_with(load))
+    graph, notes = load_network(network), Notes(quiet)
+    with Activity("optimising", quiet=quiet) as activity:
+        context = context_for(graph, calibration, data, notes, activity)
+        manager = PassManager(
+            passes,
+            context,
+            dump_ir,
+            None if output is None else output.parent,
+            lambda pass_: activity.stage(pass_.name),
+        )
+        runs = manager.run(graph)
+        earlier = graph.meta.get("pipeline")
+        graph.meta["pipeline"] = f"{earlier},{show_pipeline(passes)}" if earlier else show_pipeline(passes)
+        if output is not None:
+            save(graph, output, graph.meta)
+    remark(context, explain, notes)
+    if verbose:
+        show_runs(runs, to_stderr=True)
+    if output is None:
+        click.echo(print_graph(graph).encode(), nl=False)
+
+
+def context_for(
+    graph: Graph, calibration: Path | None, data: DataOptions, notes: Notes, activity: Activity
+) -> PassContext:
+    """Return what the passes share; calibration data go on the graph's record."""
+    from snnc.calibration import DatasetCalibration
+    from snnc.driver import describe_calibration
+    from snnc.passes.base import PassContext
+
+    context = PassContext()
+    if calibration is not None:
+        dataset = data.load_for(graph, calibration, notes)
+        context.calibration = DatasetCalibration(dataset, activity.update)
+        graph.meta["calibration"] = describe_calibration(graph, dataset)
+    return context

@@ -1,0 +1,269 @@
+"""Options that several subcommands share, each group as one decorator."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import click
+
+from snnc.ir.errors import ArchiveError, OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from snnc.cli.show import Notes
+    from snnc.data import Dataset, Normalise
+    from snnc.ir.graph import Graph
+    from snnc.passes.registry import Registry
+
+    Command: TypeAlias = Callable[..., None]
+
+FILE = click.Path(path_type=Path)
+STEPS_IF_UNRECORDED = 4
+
+
+def example(*lines: str) -> str:
+    """Return the end of a help page: commands to copy."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+network_argument = click.argument("network", type=FILE, metavar="NET.sir")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="No notes, warnings or progress bars.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+steps_option = click.option(
+    "-T",
+    "--steps",
+    type=click.IntRange(min=1),
+    metavar="T",
+    help="Time steps to run.  [default: as recorded in NET, else 4]",
+)
+model_option = click.option(
+    "--model", required=True, type=FILE, metavar="MODEL", help="The ONNX model NET was compiled from."
+)
+test_data_option = click.option(
+    "--data",
+    "data_file",
+    required=True,
+    type=FILE,
+    metavar="DATA",
+    help="Samples: .npz (x and, for accuracy, labels y; or one array per input) or .npy.",
+)
+
+
+# The shape of inputs.
+
+
+def shape_option(command: Command) -> Command:
+    """Add `--shape NAME=N,128`; the command receives `shapes`, a dictionary or None."""
+    return click.option(
+        "--shape",
+        "shapes",
+        multiple=True,
+        metavar="NAME=DIMS",
+        callback=parse_shapes,
+        help="Pin the dimensions of an input, N for the batch: tokens=N,128. Repeat for more inputs.",
+    )(command)
+
+
+def parse_shapes(
+    ctx: click.Context, parameter: click.Parameter, given: Sequence[str]
+) -> dict[str, tuple[int | str, ...]] | None:
+    shapes = {}
+    for text in given:
+        name, equals, dims = text.rpartition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{text!r} is not NAME=DIMS, for example tokens=N,128")
+        if name in shapes:
+            raise click.BadParameter(f"the shape of {name!r} is given twice")
+        shapes[name] = tuple(parse_dim(dim.strip(), text) for dim in dims.split(","))
+    return shapes or None
+
+
+def parse_dim(dim: str, text: str) -> int | str:
+    if dim == "N":
+        return dim
+    if not (dim.isascii() and dim.isdigit() and int(dim) > 0):
+        raise click.BadParameter(f"{dim!r} in {text!r} is neither N nor a positive integer")
+    return int(dim)
+
+
+# Passes from files.
+
+
+def load_option(command: Command) -> Command:
+    """Add `--load my_pass.py`; the command receives `load`, a tuple of paths."""
+    return click.option(
+        "--load",
+        multiple=True,
+        type=FILE,
+        metavar="FILE.py",
+        help="Run a Python file and offer the passes it defines. Repeat for more files.",
+    )(command)
+
+
+def registry_with(files: Sequence[Path]) -> Registry:
+    """Return the known passes and those the files define."""
+    from snnc.passes.registry import default_registry
+
+    registry = default_registry()
+    for path in files:
+        registry.load_file(path)
+    return registry
+
+
+# Data.
+
+
+@dataclass(frozen=True, slots=True)
+class DataOptions:
+    """How to read a data file, as given; all None if nothing was."""
+
+    scale: str | None
+    mean: str | None
+    std: str | None
+    limit: int | None
+
+    @property
+    def normalises(self) -> bool:
+        return any(text is not None for text in (self.scale, self.mean, self.std))
+
+    def normalise(self) -> Normalise:
+        """Return the normalisation that was given; `OptionError` if it is not one."""
+        from snnc.data import Normalise
+
+        scale = numbers("--scale", self.scale, "1")
+        if len(scale) > 1:
+            raise OptionError(f"--scale takes one number, not {len(scale)}")
+        std = numbers("--std", self.std, "")
+        if any(value <= 0 for value in std):
+            raise OptionError(f"--std {self.std} is not positive throughout", help="data are divided by it")
+        return Normalise(scale[0], numbers("--mean", self.mean, ""), std)
+
+    def load(self, path: Path) -> Dataset:
+        """Read a data file, normalised as given."""
+        from snnc.data import load_data
+
+        return load_data(path, normalise=self.normalise(), limit=self.limit)
+
+    def load_for(self, graph: Graph, path: Path, notes: Notes) -> Dataset:
+        """Read a data file, normalised as given or else as the network's calibration data were."""
+        from snnc.data import load_data
+
+        if self.normalises:
+            return self.load(path)
+        recorded = recorded_normalise(graph.meta)
+        shown = show_normalise(recorded)
+        if shown:
+            notes.note(
+                f"data are normalised as for calibration: {shown}  (--scale 1 leaves them as they are)"
+            )
+        return load_data(path, normalise=recorded, limit=self.limit)
+
+
+def data_options(command: Command) -> Command:
+    """Add --scale, --mean, --std and --limit; the command receives them as `data`, `DataOptions`."""
+
+    @functools.wraps(command)
+    def collected(
+        *, scale: str | None, mean: str | None, std: str | None, limit: int | None, **others: Any
+    ) -> None:
+        command(data=DataOptions(scale, mean, std, limit), **others)
+
+    options = (
+        click.option("--scale", metavar="NUMBER", help="Multiply the samples, for example by 1/255."),
+        click.option("--mean", metavar="NUMBERS", help="Then subtract, per channel: .485,.456,.406."),
+        click.option("--std", metavar="NUMBERS", help="Then divide, per channel: .229,.224,.225."),
+        click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Take the first N samples."),
+    )
+    result: Command = collected
+    for option in reversed(options):
+        result = option(result)
+    return result
+
+
+def numbers(option: str, given: str | None, default: str) -> tuple[float, ...]:
+    """Return the numbers of an option, none for the empty text; `OptionError` names the option."""
+    from snnc.data import parse_numbers
+
+    text = default if given is None else given
+    if not text and given is None:
+        return ()
+    try:
+        return parse_numbers(text)
+    except (OptionError, OverflowError) as error:
+        raise OptionError(
+            f"{option} {text!r} cannot be read",
+            help="write numbers such as 0.5 or 1/255, with commas between",
+        ) from error
+
+
+def recorded_normalise(meta: Mapping[str, Any]) -> Normalise:
+    """Return how calibration data were normalised, by a network's record; `ArchiveError` if it is damaged."""
+    from snnc.data import Normalise
+
+    calibration = meta.get("calibration")
+    record = calibration.get("normalise") if isinstance(calibration, dict) else None
+    if record is None:
+        return Normalise()
+    try:
+        return Normalise(float(record["scale"]), *(tuple(map(float, record[key])) for key in ("mean", "std")))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArchiveError(
+            "the network's record of its calibration is damaged",
+            help="say how to normalise the data: --scale, --mean, --std",
+        ) from error
+
+
+def show_normalise(normalise: Normalise) -> str:
+    """Return a normalisation as options; empty if it changes nothing."""
+    shown = [] if normalise.scale == 1 else [f"--scale {show_number(normalise.scale)}"]
+    for option, values in (("--mean", normalise.mean), ("--std", normalise.std)):
+        if values:
+            shown.append(f"{option} {','.join(map(show_number, values))}")
+    return " ".join(shown)
+
+
+def show_number(value: float) -> str:
+    """Return a number as a person would write it: 1/255 rather than 0.00392156862745098."""
+    simple = Fraction(value).limit_denominator(1024) if abs(value) < 1 else Fraction(0)
+    short = f"{value:.6g}"
+    if float(short) == value:
+        return short
+    return str(simple) if float(simple) == value else repr(value)
+
+
+def recorded_steps(meta: Mapping[str, Any], given: int | None) -> int:
+    """Return the time steps to run: as given, or as recorded."""
+    recorded = meta.get("steps")
+    if given is not None:
+        return given
+    return recorded if isinstance(recorded, int) and recorded >= 1 else STEPS_IF_UNRECORDED
+
+
+def recorded_shapes(meta: Mapping[str, Any]) -> dict[str, list[int | str]] | None:
+    """Return the shapes that inputs were pinned to at compilation."""
+    recorded = meta.get("shapes")
+    return recorded if isinstance(recorded, dict) else None
+
+
+# Files to write.
+
+
+def check_writable(path: Path, *sources: Path | None) -> None:
+    """Refuse, before any work is done, an output that cannot be written or that is one of the inputs."""
+    from snnc.ir.output import cannot_write, check_target, scratch_path
+
+    target = check_target(path)
+    for source in sources:
+        if source is not None and source.exists() and target.exists() and target.samefile(source):
+            raise OptionError(f"{path} is an input of this command", help="name another file to write")
+    scratch = scratch_path(target.parent)
+    try:
+        scratch.touch(exist_ok=False)
+        scratch.unlink()
+    except OSError as error:
+        raise cannot_write(path, error) from error

@@ -1,0 +1,154 @@
+"""`snnc run`: inputs in, decoded outputs at every time step out."""
+
+from __future__ import annotations
+
+import zipfile
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+
+from snnc.cli.options import (
+    FILE,
+    DataOptions,
+    check_writable,
+    data_options,
+    example,
+    network_argument,
+    quiet_option,
+    recorded_steps,
+    steps_option,
+)
+from snnc.cli.progress import Activity
+from snnc.cli.show import Notes, count
+from snnc.ir.errors import OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from snnc.data import Dataset
+    from snnc.ir.graph import Graph
+    from snnc.ir.kernel_types import Array
+
+EARLIEST = (1980, 1, 1, 0, 0, 0)  # the date of every member, so that the same run gives the same bytes
+FEWEST_SAMPLES = 64  # read and normalised at a time
+
+
+@click.command(
+    epilog=example(
+        "snnc run net.sir --input x.npy -T 4 -o y.npy",
+        "snnc run net.sir --input x.npz --scale 1/255 --record relu1 -o y.npz",
+    ),
+    short_help="Run a network on data.",
+)
+@network_argument
+@click.option(
+    "--input",
+    "input_file",
+    required=True,
+    type=FILE,
+    metavar="DATA",
+    help="Samples: .npy, or .npz with x or one array per input.",
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=FILE,
+    metavar="FILE",
+    help="The file to write: .npy for one output, .npz for outputs by name.",
+)
+@steps_option
+@data_options
+@click.option(
+    "--record",
+    multiple=True,
+    metavar="NAME",
+    help="Also write NAME.spikes and NAME.membranes of the neurons that stand for this node or tensor "
+    "of the model. Repeat for more.",
+)
+@quiet_option
+def run(
+    *,
+    network: Path,
+    input_file: Path,
+    output: Path,
+    steps: int | None,
+    data: DataOptions,
+    record: Sequence[str],
+    quiet: bool,
+) -> None:
+    """Run NET.sir in the reference simulator and write its decoded outputs after every step, [T, N, ...].
+
+    The last one, at T, is the answer. Records are payloads and membranes at every step, [T, N, ...].
+    """
+    from snnc.api import load
+
+    check_writable(output, input_file, network)
+    graph, notes = load(network), Notes(quiet)
+    refuse_suffix(output, graph, record)
+    dataset = data.load_for(graph, input_file, notes)
+    steps = recorded_steps(graph.meta, steps)
+    with Activity("running", quiet=quiet) as activity:
+        arrays = simulate(graph, dataset, steps, record, activity)
+        write_arrays(output, arrays)
+    if not quiet:
+        shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
+        notes.note(f"{output}: {count(steps, 'time step')}: {shapes}")
+
+
+def refuse_suffix(output: Path, graph: Graph, record: Sequence[str]) -> None:
+    """Refuse a file type that cannot hold what the run gives."""
+    if output.suffix not in (".npy", ".npz"):
+        raise OptionError(f"{output} is neither .npy nor .npz", help="these are the formats results come in")
+    if output.suffix == ".npy" and (record or len(graph.outputs) > 1):
+        what = "records" if record else f"the network's {len(graph.outputs)} outputs"
+        raise OptionError(
+            f"a .npy file cannot hold {what}", help=f"write {output.with_suffix('.npz')} instead"
+        )
+
+
+def simulate(
+    graph: Graph, dataset: Dataset, steps: int, record: Sequence[str], activity: Activity
+) -> dict[str, Array]:
+    """Return decoded outputs and records by name; only one group of samples is normalised at a time."""
+    from snnc.backends.inputs import batch_size_of
+    from snnc.backends.reference import Simulator
+    from snnc.ir.shapes import batch_axis
+
+    simulator = Simulator(graph)
+    # Outputs have a time axis in front of the network's own; records have their samples second.
+    axes = {output.name: batch_axis(output.value.type.shape) for output in graph.outputs}
+    parts: dict[str, list[Array]] = {}
+    done, total = 0, dataset.count(graph)
+    for inputs, _ in dataset.batches(graph, max(simulator.group, FEWEST_SAMPLES)):
+        result = simulator.run(inputs, steps, record=record)
+        for name, array in result.outputs.items():
+            parts.setdefault(name, []).append(array)
+        for kind, records in (("spikes", result.spikes), ("membranes", result.membranes)):
+            for name, array in records.items():
+                parts.setdefault(f"{name}.{kind}", []).append(array)
+        done += batch_size_of(graph, inputs)
+        activity.update(done, total)
+    return {name: join(arrays, axes.get(name, 0)) for name, arrays in parts.items()}
+
+
+def join(arrays: Sequence[Array], axis: int | None) -> Array:
+    """Join groups of samples along the axis behind time's; None: the array is the same for every group."""
+    return arrays[0] if axis is None else np.concatenate(arrays, axis=axis + 1)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Write a .npy or .npz file, whole or not at all; equal arrays give equal bytes."""
+    from snnc.ir.output import atomic_write
+
+    with atomic_write(path) as file:
+        if path.suffix == ".npy":
+            np.save(file, next(iter(arrays.values())), allow_pickle=False)
+            return
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, array in arrays.items():
+                info = zipfile.ZipInfo(f"{name}.npy", EARLIEST)
+                with archive.open(info, "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)

@@ -1,0 +1,97 @@
+"""What `snnc compile` and `snnc opt` say about a graph and the passes that made it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from snnc.cli.show import Column, count, one_line, print_table, size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from snnc.cli.show import Notes
+    from snnc.ir.graph import Graph
+    from snnc.passes.base import Note, PassContext
+    from snnc.passes.manager import PassRun
+
+
+def describe_graph(graph: Graph) -> dict[str, Any]:
+    """Return the figures of a graph as plain data; neurons are counted for one sample."""
+    from snnc.ir.shapes import per_sample
+
+    layers = [node for node in graph if node.op.name == "neuron"]
+    return {
+        "nodes": len(graph),
+        "neuron_layers": len(layers),
+        "neurons": sum(per_sample(node.result.type.shape) for node in layers),
+        "expectation_nodes": sum(node.expect for node in graph),
+        "parameters": sum(int(array.size) for array in graph.tensors.values()),
+        **{
+            key: graph.meta[key]
+            for key in ("method", "pipeline", "calibration", "steps")
+            if key in graph.meta
+        },
+    }
+
+
+def describe_runs(runs: Sequence[PassRun]) -> list[dict[str, Any]]:
+    return [
+        {
+            "pass": run.text,
+            "changed": run.changed,
+            "seconds": run.seconds,
+            "nodes_before": run.nodes_before,
+            "nodes_after": run.nodes_after,
+        }
+        for run in runs
+    ]
+
+
+def describe_notes(notes: Sequence[Note]) -> list[dict[str, str]]:
+    return [{"pass": note.pass_name, "node": note.node, "reason": note.reason} for note in notes]
+
+
+def show_summary(output: Path, graph: Graph, seconds: float) -> None:
+    """Say in two lines what was written."""
+    figures = describe_graph(graph)
+    click.echo(
+        f"{output}: {count(figures['nodes'], 'node')}, "
+        f"{count(figures['neurons'], 'neuron')} in {count(figures['neuron_layers'], 'layer')}, "
+        f"{count(figures['expectation_nodes'], 'expectation node')}, "
+        f"{count(figures['parameters'], 'parameter')}; {size(output.stat().st_size)}, {seconds:.1f} s"
+    )
+    calibration = figures.get("calibration", {})
+    click.echo(
+        f"method {figures['method']}, calibrated on {count(calibration['samples'], 'sample')} "
+        f"({one_line(calibration['data'])}), {count(figures['steps'], 'time step')} by default"
+    )
+
+
+def show_runs(runs: Sequence[PassRun], *, to_stderr: bool = False) -> None:
+    columns = [Column("pass"), Column("nodes", True), Column("ms", True), Column("")]
+    rows = [
+        (
+            run.text,
+            f"{run.nodes_before} -> {run.nodes_after}",
+            f"{1000 * run.seconds:.1f}",
+            "" if run.changed else "unchanged",
+        )
+        for run in runs
+    ]
+    print_table(columns, rows, to_stderr=to_stderr)
+
+
+def remark(context: PassContext, explain: bool, notes: Notes) -> None:
+    """Print on stderr the warnings of passes and, if asked for, why they left nodes alone."""
+    for text in context.warnings:
+        notes.warning(text)
+    if not explain:
+        return
+    if context.notes:
+        rows = [(note.pass_name, note.node, note.reason) for note in context.notes]
+        print_table([Column("pass"), Column("node"), Column("reason")], rows, to_stderr=True)
+    else:
+        click.echo("nothing to explain: no pass declined a node", err=True)
