@@ -95,6 +95,7 @@ def compile_model(
         "pipeline": show_pipeline(passes),
         "calibration": describe_calibration(graph, calibration),
         "steps": options.steps,
+        **({"shapes": {name: list(dims) for name, dims in options.shapes.items()}} if options.shapes else {}),
     }
     return Compilation(graph, runs, context)
 
