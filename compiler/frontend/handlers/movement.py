@@ -25,6 +25,8 @@ INDEX_HELP = "only indices that are constant in the model can be compiled"
 
 # Exporters write an end this far (or farther) for "to the border".
 FAR = 2**31 - 1
+# With a negative step, onnxruntime reads exactly these ends as "to the border", which is the first element.
+INFINITE = (2**31 - 1, 2**63 - 1)
 
 
 def axes_of(ctx: NodeContext, index: int, rank: int) -> Ints | None:
@@ -158,7 +160,9 @@ def cut(ctx: NodeContext, x: Entry, axis: int, window: slice) -> Entry:
     dim = static_dim(ctx.shape(x)[axis], f"the sliced axis {axis}")
     if window.indices(dim) == (0, dim, 1):
         return x
-    attributes = {"starts": (window.start,), "ends": (window.stop,), "steps": (window.step,)}
+    # Backward, ONNX starts no earlier than at the first element; numpy would start before it.
+    start = window.start if window.step > 0 else max(window.start, -dim)
+    attributes = {"starts": (start,), "ends": (window.stop,), "steps": (window.step,)}
     return ctx.emit("slice", [x], {"axes": (axis,), **attributes})
 
 
@@ -167,9 +171,10 @@ def slice_(ctx: NodeContext) -> Entry:
     starts, ends = known_dims(ctx, 1, "starts"), known_dims(ctx, 2, "ends")
     given = ctx.known_ints(3, "axes") if ctx.has(3) else range(len(starts))
     steps = ctx.known_ints(4, "steps") if ctx.has(4) else (1,) * len(starts)
-    for number, start, end, step in zip(given, starts, ends, steps, strict=True):
+    for number, start, stop, step in zip(given, starts, ends, steps, strict=True):
         axis = normalise_axis(number, len(ctx.shape(x)))
         dim = ctx.shape(x)[axis]
+        end = -FAR if step < 0 and stop in INFINITE else stop
         to_border = end == dim if isinstance(end, Batch) else end >= FAR
         if isinstance(dim, Batch) and start == 0 and step == 1 and to_border:
             continue
