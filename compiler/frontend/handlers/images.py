@@ -8,7 +8,6 @@ import numpy as np
 
 from snnc.frontend.handlers.movement import axes_of, cut
 from snnc.frontend.handlers.shapes import known_dims
-from snnc.frontend.handlers.synapse import always_rejected
 from snnc.ir.ops.resize import COORDINATES
 from snnc.ir.shapes import Batch, static_dim
 
@@ -110,7 +109,6 @@ def space_to_depth(ctx: NodeContext) -> Entry:
 HANDLERS: dict[str, Handler] = {
     "Pad": pad,
     "Resize": resize,
-    "Upsample": always_rejected("Upsample ended with opset 9", "convert the model to opset 13 or later"),
     "DepthToSpace": depth_to_space,
     "SpaceToDepth": space_to_depth,
 }
