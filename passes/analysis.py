@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from snnc.ir.op import Role
-from snnc.ir.shapes import concrete
+from snnc.ir.shapes import Batch, concrete
 from snnc.ir.types import SpikeType
 
 if TYPE_CHECKING:
@@ -75,11 +75,13 @@ def channel_axes(graph: Graph) -> dict[Value, frozenset[int]]:
     for value in graph.inputs:
         axes[value] = frozenset({1} if len(value.type.shape) > 2 else {len(value.type.shape) - 1})
     for node in graph:
-        axes[node.result] = _node_axes(node, [axes[operand] for operand in node.operands])
+        found = _node_axes(node, [axes[operand] for operand in node.operands], graph)
+        # An axis of N alone holds samples; one of 4N still holds four channels per sample.
+        axes[node.result] = frozenset(axis for axis in found if node.result.type.shape[axis] != Batch())
     return axes
 
 
-def _node_axes(node: Node, operands: list[frozenset[int]]) -> frozenset[int]:
+def _node_axes(node: Node, operands: list[frozenset[int]], graph: Graph) -> frozenset[int]:
     rank = len(node.result.type.shape)
     match node.op.name:
         case "conv" | "conv_transpose":
@@ -96,12 +98,27 @@ def _node_axes(node: Node, operands: list[frozenset[int]]) -> frozenset[int]:
             return reshaped_axes(node.operands[0].type.shape, node.result.type.shape, operands[0])
         case "matmul":
             return _matmul_axes(node, operands)
+    dropped = dropped_axes(node, graph)
+    if dropped:
+        remaining = [axis for axis in range(len(node.operands[0].type.shape)) if axis not in dropped]
+        return frozenset(new for new, old in enumerate(remaining) if old in operands[0])
     kept: set[int] = set()
     for operand, found in zip(node.operands, operands, strict=True):
         offset = rank - len(operand.type.shape)
         if offset >= 0:
             kept.update(axis + offset for axis in found)
     return frozenset(axis for axis in kept if axis < rank)
+
+
+def dropped_axes(node: Node, graph: Graph) -> set[int]:
+    """Return the operand's axes that a gather of one index or a reduction takes away."""
+    rank = len(node.operands[0].type.shape) if node.operands else 0
+    if len(node.result.type.shape) >= rank:
+        return set()
+    given = graph.resolve(node)
+    if node.op.name == "gather":
+        return {given["axis"] % rank}
+    return {axis % rank for axis in given.get("axes", ())}
 
 
 def _matmul_axes(node: Node, operands: list[frozenset[int]]) -> frozenset[int]:

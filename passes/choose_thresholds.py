@@ -9,6 +9,7 @@ import numpy as np
 
 from snnc.ir.codebooks import Binary, MultiSpike, Ternary
 from snnc.ir.errors import PassError
+from snnc.ir.shapes import Batch
 from snnc.passes.analysis import channel_axes
 from snnc.passes.base import Pass, PassContext, Site
 from snnc.passes.rewriter import Rewriter
@@ -28,8 +29,9 @@ FRACTIONS = np.geomspace(0.04, 1.1, 120)
 class ChooseThresholds(Pass):
     """Set quantum and scale of every neuron that has none, per channel (per=tensor: one for all).
 
-    rule=mse: the quantum of least mean squared error of one quantisation, q = argmin E[(x - q Q(x/q))²], over
-    the calibration histogram; a signed multi-spike codebook is shifted (same number of payloads, fewer
+    rule=mse: q = argmin E[(x - q Q(x/q))²] + clip_weight E[(x - clip(x, q lo, q hi))²] over the calibration
+    histogram: the error of one quantisation, clipping weighted more because rounding errors average out over
+    the steps and clipping errors do not; a signed multi-spike codebook is shifted (same number of payloads, fewer
     negative ones) where that lowers the error.
     rule=max: the largest magnitude seen is the largest payload.
     rule=percentile: as max, with the given percentile of the non-zero magnitudes (Rueckauer et al. 2017).
@@ -40,6 +42,7 @@ class ChooseThresholds(Pass):
     rule: Literal["mse", "max", "percentile"] = "mse"
     percentile: float = 99.9
     per: Literal["channel", "tensor"] = "channel"
+    clip_weight: float = 8.0
     margin: float = 1.0
     initial: float = 0.0
 
@@ -87,10 +90,10 @@ class ChooseThresholds(Pass):
 
     def _choose(self, codebook: Codebook, statistics: SiteStatistics) -> tuple[Codebook, NDArray[np.float64]]:
         if self.rule == "mse":
-            options = [least_error(choice, statistics) for choice in shifted(codebook, statistics)]
-            errors = [error.sum() for _, error in options]
-            best = int(np.argmin(errors))
-            return shifted(codebook, statistics)[best], options[best][0]
+            choices = shifted(codebook, statistics)
+            options = [least_error(choice, statistics, self.clip_weight) for choice in choices]
+            best = int(np.argmin([error.sum() for _, error in options]))
+            return choices[best], options[best][0]
         reach = max(-codebook.payload.lo, codebook.payload.hi)
         if self.rule == "max":
             peak = np.maximum(-statistics.minimum, statistics.maximum).astype(np.float64)
@@ -122,20 +125,30 @@ def shifted(codebook: Codebook, statistics: SiteStatistics) -> list[Codebook]:
 
 
 def least_error(
-    codebook: Codebook, statistics: SiteStatistics
+    codebook: Codebook, statistics: SiteStatistics, clip_weight: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the quantum of least squared error per channel, and that error.
 
-    All channels share the bin centres u in units of their reach, so one table of squared errors
-    (u - f Q(u/f))² over candidates f serves them all: errors = counts · tableᵀ.
+    All channels share the bin centres u in units of their reach, so one table of squared errors over
+    candidates f serves them all: errors = counts · tableᵀ.
     """
     candidates = FRACTIONS / max(codebook.payload.hi, -codebook.payload.lo)
     centres = statistics.centres
-    table = np.stack([(centres - f * codebook.quantise(centres / f)) ** 2 for f in candidates])
+    table = np.stack([squared_errors(codebook, centres, f, clip_weight) for f in candidates])
     errors = statistics.counts.astype(np.float64) @ table.T
     best = errors.argmin(axis=1)
     error = errors[np.arange(len(best)), best] * statistics.reach**2
     return candidates[best] * statistics.reach, error
+
+
+def squared_errors(
+    codebook: Codebook, x: NDArray[np.float64], quantum: float, clip_weight: float
+) -> NDArray[np.float64]:
+    """Return (x - q Q(x/q))² + clip_weight (x - clip(x, q lo, q hi))²."""
+    payload = codebook.payload
+    clipped = np.clip(x, quantum * payload.lo, quantum * payload.hi)
+    rounded = quantum * codebook.quantise(x / quantum)
+    return np.asarray((x - rounded) ** 2 + clip_weight * (x - clipped) ** 2)
 
 
 def fill_silent(quantum: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -155,7 +168,8 @@ def threshold_axes(graph: Graph) -> dict[Value, frozenset[int]]:
     allowed = {}
     for node in graph:
         if node.op.name == "neuron":
-            found = axes[node.operands[0]]
+            shape = node.result.type.shape
+            found = frozenset(axis for axis in axes[node.operands[0]] if not isinstance(shape[axis], Batch))
             for user in node.result.users:
                 if user.op.name == "matmul":
                     found -= contracted_axes(user, node.result)

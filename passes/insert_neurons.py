@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from snnc.ir.codebooks import Binary, MultiSpike, Ternary
+from snnc.ir.codebooks import MAX_PAYLOAD, Binary, MultiSpike, Ternary
+from snnc.ir.errors import OptionError
 from snnc.ir.types import SpikeType
 from snnc.passes.analysis import analog_values, reaches_synapse, static_values
 from snnc.passes.base import Pass, PassContext
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from snnc.ir.codebooks import Codebook
     from snnc.ir.graph import Graph, Node, Value
 
+MOST_LEVELS = MAX_PAYLOAD.bit_length()
 ABSORBED = ("relu", "clip", "fake_quantise")
 
 
@@ -34,6 +36,12 @@ class InsertNeurons(Pass):
     codebook: Literal["multi", "binary", "ternary"] = "multi"
     levels: int = 6
     first: Literal["analog", "neuron"] = "analog"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.levels <= MOST_LEVELS:
+            raise OptionError(
+                f"a neuron cannot have 2^{self.levels} payloads", help=f"give 1 to {MOST_LEVELS} levels"
+            )
 
     def run(self, graph: Graph, context: PassContext) -> bool:
         rewriter = Rewriter(graph, context, self.name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import time
+import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -70,7 +72,8 @@ class PassManager:
         except SnncError:
             raise
         except Exception as error:  # a third party's pass may fail in any way; the reproducer is the answer
-            raise self._crash(pass_, before, f"crashed: {type(error).__name__}: {error}") from error
+            what = f"crashed in {place_of(error)}: {type(error).__name__}: {error}"
+            raise self._crash(pass_, before, what) from error
         return PassRun(show_pass(pass_), changed, time.perf_counter() - started, count, len(graph))
 
     def _crash(self, pass_: Pass, before: Graph | None, what: str) -> PassError:
@@ -81,10 +84,16 @@ class PassManager:
         save(before, path)
         return PassError(
             f"pass {text!r} {what}",
-            help=f'the graph before it was saved; reproduce with: snnc opt {path} -p "{text}"',
+            help=f'the graph before it was saved; reproduce with: snnc opt {shlex.quote(str(path))} -p "{text}"',
         )
 
     def _dump(self, graph: Graph, number: int, name: str) -> None:
         if self.dump_ir is not None:
             self.dump_ir.mkdir(parents=True, exist_ok=True)
             save(graph, self.dump_ir / f"{number:02d}-{name}.sir")
+
+
+def place_of(error: Exception) -> str:
+    """Return the file and line an error comes from."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.filename}:{frame.lineno}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lark import Lark, Token, Transformer
 from lark.exceptions import UnexpectedInput
 
-from snnc.ir.errors import OptionError, ParseError, did_you_mean
+from snnc.ir.errors import OptionError, ParseError, PassError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,12 +64,25 @@ def build_pass(pass_class: type[Pass], options: Mapping[str, str]) -> Pass:
             hint = did_you_mean(key, fields) if fields else "it has no options"
             raise OptionError(f"pass {pass_class.name!r} has no option {key!r}", help=hint)
         values[key] = convert(text, fields[key], f"{pass_class.name}{{{key}}}")
+    for field in dataclasses.fields(pass_class):
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and field.name not in values:
+            raise OptionError(
+                f"pass {pass_class.name!r} needs its option {field.name!r}",
+                help=f"write {pass_class.name}{{{field.name}=…}}",
+            )
     return pass_class(**values)
 
 
 def option_types(pass_class: type[Pass]) -> dict[str, Any]:
     """Return the type of every option of a pass."""
-    hints = typing.get_type_hints(pass_class)
+    try:
+        hints = typing.get_type_hints(pass_class)
+    except NameError as error:
+        raise PassError(
+            f"the options of pass {pass_class.name!r} cannot be read: {error}",
+            help="import the types of its options at run time, not only for type checking",
+        ) from error
     return {field.name: hints[field.name] for field in dataclasses.fields(pass_class)}
 
 

@@ -26,7 +26,12 @@ class Registry:
     passes: dict[str, type[Pass]] = field(default_factory=dict)
 
     def add(self, pass_class: type[Pass]) -> None:
-        """Register a pass class; refuse a name another class already has."""
+        """Register a pass class; refuse one without a name, or with a name another class already has."""
+        if not isinstance(getattr(pass_class, "name", None), str):
+            raise PassError(
+                f"pass {pass_class.__name__} in {pass_class.__module__} has no name",
+                help='give its class a line such as: name: ClassVar[str] = "my-pass"',
+            )
         known = self.passes.setdefault(pass_class.name, pass_class)
         if known is not pass_class:
             raise PassError(
