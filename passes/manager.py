@@ -82,9 +82,9 @@ class PassManager:
             return PassError(f"pass {text!r} {what}")
         path = self.crash_dir / f"before-{pass_.name}.sir"
         save(before, path)
+        command = f'snnc opt {shlex.quote(str(path))} -p "{text}"'
         return PassError(
-            f"pass {text!r} {what}",
-            help=f'the graph before it was saved; reproduce with: snnc opt {shlex.quote(str(path))} -p "{text}"',
+            f"pass {text!r} {what}", help=f"the graph before it was saved; reproduce with: {command}"
         )
 
     def _dump(self, graph: Graph, number: int, name: str) -> None:
