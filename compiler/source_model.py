@@ -49,6 +49,13 @@ class SourceModel:
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Return all outputs (and asked-for tensors) of one batch, by name."""
+        missing = [item.name for item in self._inputs if item.name not in inputs]
+        if missing:
+            raise DataError(
+                f"the model has an input {missing[0]!r}, the network has none of that name",
+                where=self.path,
+                help="give the model that the network was compiled from",
+            )
         feeds = {item.name: convert(inputs[item.name], item.type) for item in self._inputs}
         fixed = self._fixed_batch(feeds)
         try:
