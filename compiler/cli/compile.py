@@ -81,7 +81,7 @@ class MethodOption(click.Option):
     "--levels",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Largest payload of a spike.  [default: the method's]",
+    help="A neuron has 2^N payloads, its silence included.  [default: the method's]",
 )
 @click.option(
     "--thresholds",

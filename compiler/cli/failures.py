@@ -27,7 +27,7 @@ def reported_failures() -> Iterator[None]:
         show_error(error.report())
         raise Exit(error.exit_code) from error
     except KeyboardInterrupt as error:
-        show_error("interrupted; nothing was written")
+        show_error("interrupted")
         raise Exit(INTERRUPTED) from error
     except MemoryError as error:
         show_error("error[out-of-memory]: there is not enough memory for this")

@@ -33,7 +33,7 @@ def example(*lines: str) -> str:
 
 network_argument = click.argument("network", type=FILE, metavar="NET.sir")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="No notes, warnings or progress bars.")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 steps_option = click.option(
     "-T",
     "--steps",
@@ -156,12 +156,13 @@ class DataOptions:
         if self.normalises:
             return self.load(path)
         recorded = recorded_normalise(graph.meta)
+        dataset = load_data(path, normalise=recorded, limit=self.limit)
         shown = show_normalise(recorded)
         if shown:
             notes.note(
                 f"data are normalised as for calibration: {shown}  (--scale 1 leaves them as they are)"
             )
-        return load_data(path, normalise=recorded, limit=self.limit)
+        return dataset
 
 
 def data_options(command: Command) -> Command:

@@ -46,7 +46,8 @@ class Activity:
 
     def stage(self, label: str) -> None:
         if self._bar is not None:
-            self._bar.reset(self._task, description=label, total=None)
+            self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(label, total=None)
 
     def update(self, done: int, total: int) -> None:
         if self._bar is not None:
