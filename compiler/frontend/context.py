@@ -160,6 +160,10 @@ class NodeContext:
             if not any(operand.dtype == object for operand in operands):
                 raise
             self.reject(f"it computes {name} of a shape that depends on the batch size ({error})")
+        except (ValueError, IndexError) as error:
+            if isinstance(error, SnncError):
+                raise
+            self.reject(f"its constant operands do not fit: {error}")
         return settled(np.asarray(result))
 
     def reject(self, reason: str, help: str | None = None) -> NoReturn:

@@ -33,9 +33,16 @@ def check_bias(bias: Array | None, features: int) -> None:
         raise TypeInferenceError(f"bias has shape {list(bias.shape)}; the op has {features} outputs")
 
 
+def check_weight(x: TensorType, weight: Array, what: str) -> None:
+    """Refuse real weights on a stream of integers, which has no decoded value."""
+    if not x.is_real and weight.dtype.kind == "f":
+        raise TypeInferenceError(f"{what} with real weights needs a real stream, not {x}")
+
+
 def spatial_sizes(x: TensorType, weight: Array, what: str) -> Ints:
     """Return the spatial sizes of x [N, C, …]; refuse ranks that do not fit the weight."""
     require_rank(x, 3, what)
+    check_weight(x, weight, what)
     if weight.ndim != len(x.shape):
         raise TypeInferenceError(
             f"{what} weight {list(weight.shape)} needs an operand with {weight.ndim} axes, "
@@ -202,6 +209,7 @@ def linear(x: Array, *, weight: Array, bias: Array | None) -> Array:
 
 def infer_linear(x: TensorType, *, weight: Array, bias: Array | None) -> TensorType:
     require_rank(x, 1, "linear")
+    check_weight(x, weight, "linear")
     if weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
         raise TypeInferenceError(f"linear weight {list(weight.shape)} does not fit {show_shape(x.shape)}")
     check_bias(bias, len(weight))

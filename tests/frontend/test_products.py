@@ -83,7 +83,7 @@ def test_einsum_refusals(equation: str, shapes: list[tuple[Any, ...]]) -> None:
 
 # Attention.
 
-FORMS = {
+FORMS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     "3d": ((5, 24), (7, 24), {"q_num_heads": 4, "kv_num_heads": 4}),
     "3d grouped": ((5, 24), (7, 12), {"q_num_heads": 4, "kv_num_heads": 2}),
     "4d": ((4, 5, 6), (4, 7, 6), {}),
@@ -105,7 +105,7 @@ def test_attention(form: str, mask: str) -> None:
     chosen = masks(query[-2], key[-2])[mask]
     fixed = {} if chosen is None else {"mask": chosen}
     node = helper.make_node("Attention", ["q", "k", "v", *fixed], ["y"], **given)
-    shapes = {"q": ("N", *query), "k": ("N", *key), "v": ("N", *key)}
+    shapes: dict[str, Any] = {"q": ("N", *query), "k": ("N", *key), "v": ("N", *key)}
     model = onnx_model([node], shapes, ["y"], fixed, 23)
     arrays = {name: normal(number, 2, *shape[1:]) for number, (name, shape) in enumerate(shapes.items())}
     assert_matches_onnxruntime(model, arrays, rtol=1e-4, atol=ATOL)

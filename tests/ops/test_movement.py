@@ -230,7 +230,7 @@ def test_slice_of_samples_is_refused() -> None:
     ("opset", "parts", "given"),
     [(13, (1, 4), {}), (17, None, {}), (18, None, {"num_outputs": 2}), (18, (2, 3), {}), (23, (5, 0), {})],
 )
-def test_split(opset: int, parts: tuple[int, ...] | None, given: dict[str, int]) -> None:
+def test_split(opset: int, parts: tuple[int, ...] | None, given: dict[str, Any]) -> None:
     width = 6 if opset == 17 else 5
     arrays = {} if parts is None else {"parts": ints(*parts)}
     node = helper.make_node("Split", ["x", *arrays], ["a", "b"], axis=-1, **given)
@@ -260,7 +260,7 @@ def test_embedding(dtype: Any) -> None:
 
 
 def test_gather_by_computed_indices_is_refused() -> None:
-    shapes = {"x": ("N", 4), "i": (TensorProto.INT64, (2,))}
+    shapes: dict[str, Any] = {"x": ("N", 4), "i": (TensorProto.INT64, (2,))}
     model = onnx_model([helper.make_node("Gather", ["x", "i"], ["y"], axis=1)], shapes, ["y"])
     assert "its indices are computed at run time" in refusal(model)
 
@@ -321,7 +321,11 @@ ROUNDINGS = st.sampled_from(["round_prefer_floor", "round_prefer_ceil", "floor",
 def test_resize_to_sizes(
     before: tuple[int, int], after: tuple[int, int], mode: str, coordinate: str, rounding: str
 ) -> None:
-    given = {"mode": mode, "coordinate_transformation_mode": coordinate, "nearest_mode": rounding}
+    given: dict[str, Any] = {
+        "mode": mode,
+        "coordinate_transformation_mode": coordinate,
+        "nearest_mode": rounding,
+    }
     model = one_node(
         "Resize", (2, 1, *before), {"roi": None, "scales": None, "sizes": ints(2, 1, *after)}, **given
     )
@@ -335,7 +339,11 @@ def test_resize_by_scales(
     before: tuple[int, int], scales: list[float], mode: str, coordinate: str, rounding: str
 ) -> None:
     assume(all(int(np.float32(size) * np.float32(s)) for size, s in zip(before, scales, strict=True)))
-    given = {"mode": mode, "coordinate_transformation_mode": coordinate, "nearest_mode": rounding}
+    given: dict[str, Any] = {
+        "mode": mode,
+        "coordinate_transformation_mode": coordinate,
+        "nearest_mode": rounding,
+    }
     check("Resize", (2, *before), {"roi": None, "scales": np.array([1, 1, *scales], np.float32)}, **given)
 
 

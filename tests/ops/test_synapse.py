@@ -14,6 +14,7 @@ from snnc.frontend import import_onnx
 from snnc.ir.errors import ShapeError, TypeInferenceError, UnsupportedOpError
 from snnc.ir.ops import get_op
 from snnc.ir.ops.convolution import Window
+from snnc.ir.ops.synapse import conv
 from snnc.ir.shapes import Batch
 from snnc.ir.types import TensorType
 from tests.harness import assert_matches_onnxruntime, onnx_model
@@ -109,7 +110,7 @@ def test_conv_blocks_that_do_not_divide(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_conv_keeps_integers() -> None:
     x, weight = np.arange(24).reshape(1, 2, 3, 4), np.arange(4).reshape(1, 2, 2, 1)
-    y = get_op("conv").kernel(x, weight=weight, bias=None, strides=(), pads=(), dilations=(), group=1)
+    y = conv(x, weight=weight, bias=None, strides=(), pads=(), dilations=(), group=1)
     assert y.dtype == np.int64
     assert y.tolist() == [[[[76, 82, 88, 94], [100, 106, 112, 118]]]]
 
@@ -304,10 +305,26 @@ def test_conv_refusals(op: str, inputs: dict[str, Any], reason: str) -> None:
 
 @pytest.mark.parametrize("op", ["MatMulInteger", "ConvInteger"])
 def test_integer_products_are_refused(op: str) -> None:
-    shapes = {"x": (3, ("N", 2, 4, 4)), "w": (3, (2, 2, 4, 4))}
+    shapes: dict[str, Any] = {"x": (3, ("N", 2, 4, 4)), "w": (3, (2, 2, 4, 4))}
     model = onnx_model([helper.make_node(op, ["x", "w"], ["y"])], shapes, ["y"])
     with pytest.raises(UnsupportedOpError, match="has no decoded value"):
         import_onnx(model)
+
+
+def test_constants_that_do_not_fit_are_refused() -> None:
+    nodes = [
+        helper.make_node("MatMul", ["a", "a"], ["b"], name="fold"),
+        helper.make_node("Add", ["x", "b"], ["y"]),
+    ]
+    model = onnx_model(nodes, {"x": ("N", 4)}, [], {"a": normal(0, 3, 4)})
+    model.graph.output.append(helper.make_empty_tensor_value_info("y"))
+    with pytest.raises(UnsupportedOpError, match=r'"fold" \(MatMul\): its constant operands do not fit'):
+        import_onnx(model)
+
+
+def test_real_weights_on_integers_are_refused() -> None:
+    with pytest.raises(TypeInferenceError, match="needs a real stream"):
+        get_op("linear").infer_type([TensorType("i64", (N, 4))], {"weight": normal(0, 5, 4), "bias": None})
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def reshaped(ctx: NodeContext, x: Entry, shape: Shape) -> Entry:
 
 def reshape(ctx: NodeContext) -> Entry:
     x = ctx.entry(0)
-    target = known_dims(ctx, 1, "target shape") if ctx.shape(ctx.entry(1)) != (0,) else ()
+    target = known_dims(ctx, 1, "target shape")
     copy_zeros = not ctx.attribute("allowzero", 0)
     return reshaped(ctx, x, resolve_shape(ctx, ctx.shape(x), target, copy_zeros=copy_zeros))
 

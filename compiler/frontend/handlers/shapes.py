@@ -60,8 +60,9 @@ def constant(ctx: NodeContext) -> Entry:
 def constant_of_shape(ctx: NodeContext) -> Entry:
     dims = known_dims(ctx, 0, "shape")
     value = np.asarray(ctx.attribute("value", np.zeros(1, np.float32))).reshape(-1)[0]
-    if not any(isinstance(dim, Batch) for dim in dims):
-        return np.full(dims, value)
+    static = [dim for dim in dims if not isinstance(dim, Batch)]
+    if len(static) == len(dims):
+        return np.full(static, value)
     one = np.full((1,) * len(dims), value)
     return ctx.emit("expand", [ctx.as_stream(one, f"{ctx.name}.value")], {"shape": dims})
 
