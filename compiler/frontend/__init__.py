@@ -1,8 +1,11 @@
 """From ONNX to a SIR graph of analog ops.
 
-- `loader`: reading a file safely; `signature`: the types of the graph's inputs;
-- `importer`: the walk over the nodes; `context`: what a handler sees; `handlers/`: one handler per operator;
-- `batch`: a symbolic batch for models exported with a fixed one; `check`: the fate of every node.
+- `loader`: reading a file without trusting it; `tensors`: its arrays; `weights`: are they finite;
+- `signature`: the types of the graph's inputs;
+- `importer`: from model to graph; `walk`: every node, in order; `context`: what a handler sees;
+  `handlers/`: one handler per operator;
+- `batch`: a symbolic batch for models exported with a fixed one; `per_sample`: was that sound;
+- `check`: the fate of every node; `evaluate`: the analog meaning of a graph.
 """
 
 from snnc.frontend.importer import import_onnx

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from snnc.ir.types import TensorType
 
 # What numpy raises where a model's operands do not fit its operator.
-_MISFITS = (ValueError, IndexError, KeyError, TypeError, ArithmeticError, MemoryError)
+_MISFITS = (ValueError, IndexError, KeyError, TypeError, ArithmeticError, MemoryError, RuntimeError)
 
 
 class Fate(Enum):

@@ -11,6 +11,7 @@ from harness import assert_matches_onnxruntime, onnx_model, run_analog
 from onnx import TensorProto, helper, numpy_helper
 
 from snnc.frontend import import_onnx, load_onnx
+from snnc.frontend.walk import definition_known
 from snnc.ir.errors import ModelError, UnsupportedOpError
 
 if TYPE_CHECKING:
@@ -114,6 +115,11 @@ class TestOperatorSets:
         model = dense()
         model.opset_import[0].version = onnx.defs.onnx_opset_version()
         assert len(import_onnx(model)) > 0
+
+    def test_what_a_newer_opset_changed_is_known_by_its_interface(self) -> None:
+        assert definition_known("Relu", 25)
+        assert definition_known("Reshape", 25)  # more element types, same operands and attributes
+        assert not definition_known("Attention", 24)  # one more operand
 
     def test_another_domain_is_rejected_by_node(self) -> None:
         model = dense()
