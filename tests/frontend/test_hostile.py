@@ -64,7 +64,7 @@ def test_flipped_and_missing_bytes(batch: int | str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("batch", ["N", 1])
 def test_absurd_attributes_and_constants(batch: int | str) -> None:
-    absurd = (-(2**63), -100, -2, -1, 0, 1, 3, 7, 2**20, 2**31, 2**62)
+    absurd = (-(2**63), -2, -1, 0, 1, 3, 2**31, 2**62)
     for index, node in enumerate(victim(batch).graph.node):
         for which, attribute in enumerate(node.attribute):
             for number in absurd:
