@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import pytest
-from harness import assert_matches_onnxruntime, onnx_model, run_analog, run_onnxruntime
 from onnx import helper
 
 from snnc.frontend import import_onnx
 from snnc.ir.errors import UnsupportedOpError
+from tests.harness import assert_matches_onnxruntime, onnx_model, run_analog, run_onnxruntime
 
 if TYPE_CHECKING:
     from snnc.ir.kernel_types import Array

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-from harness import onnx_model
 from onnx import helper
 
 from snnc.frontend.check import Outcome, build_report, check_model
 from snnc.frontend.importer import import_model
 from snnc.ir.codebooks import MultiSpike
+from tests.harness import onnx_model
 
 
 def node(op_type: str, inputs: str, outputs: str, name: str, **attributes: Any) -> onnx.NodeProto:

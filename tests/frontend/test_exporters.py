@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("torch", reason="PyTorch is not installed")
 pytest.importorskip("onnxscript", reason="the newer PyTorch exporter needs onnxscript")
 
-from harness import assert_matches_onnxruntime, run_analog, run_onnxruntime
-from networks import NETWORKS, export
+from tests.frontend.networks import NETWORKS, export
+from tests.harness import assert_matches_onnxruntime, run_analog, run_onnxruntime
 
 CASES = list(product(NETWORKS, ("torchscript", "dynamo"), ("open", "fixed")))
 

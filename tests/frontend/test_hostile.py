@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 import pytest
-from harness import onnx_model
 from onnx import helper
 
 from snnc.frontend import import_onnx
 from snnc.ir.errors import SnncError
+from tests.harness import onnx_model
 
 if TYPE_CHECKING:
     from pathlib import Path

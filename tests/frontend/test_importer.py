@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import pytest
-from harness import assert_matches_onnxruntime, onnx_model, run_analog
 from onnx import TensorProto, helper, numpy_helper
 
 from snnc.frontend import import_onnx
 from snnc.frontend.importer import import_model
 from snnc.frontend.walk import Fate
 from snnc.ir.errors import ModelError, ShapeError, UnsupportedOpError
+from tests.harness import assert_matches_onnxruntime, onnx_model, run_analog
 
 if TYPE_CHECKING:
     from pathlib import Path

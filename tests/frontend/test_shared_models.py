@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 import pytest
-from harness import run_analog, run_onnxruntime
 
 from snnc.frontend import import_onnx
 from snnc.frontend.check import check_model
+from tests.harness import run_analog, run_onnxruntime
 
 if TYPE_CHECKING:
     from pathlib import Path

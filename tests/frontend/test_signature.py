@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from harness import onnx_model
 from onnx import TensorProto, helper
 
 from snnc.frontend import import_onnx
 from snnc.ir.errors import ModelError, ShapeError
+from tests.harness import onnx_model
 
 
 def types(inputs: dict[str, object], shapes: dict[str, tuple[int | str, ...]] | None = None) -> list[str]:
