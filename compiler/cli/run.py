@@ -6,7 +6,6 @@ import zipfile
 from typing import TYPE_CHECKING
 
 import click
-import numpy as np
 
 from snnc.cli.options import (
     FILE,
@@ -136,11 +135,15 @@ def simulate(
 
 def join(arrays: Sequence[Array], axis: int | None) -> Array:
     """Join groups of samples along the axis behind time's; None: the array is the same for every group."""
+    import numpy as np
+
     return arrays[0] if axis is None else np.concatenate(arrays, axis=axis + 1)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     """Write a .npy or .npz file, whole or not at all; equal arrays give equal bytes."""
+    import numpy as np
+
     from snnc.ir.output import atomic_write
 
     with atomic_write(path) as file:

@@ -1,0 +1,125 @@
+"""Real processes: what is imported, torch absent, pipes that close, Ctrl-C, odd encodings."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Snnc
+
+
+def python(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=60,
+        check=False,
+    )
+
+
+def test_importing_the_library_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, snnc, snnc.cli; dir(snnc); snnc.__version__;"
+        "print({'numpy', 'onnx', 'onnxruntime', 'torch', 'rich', 'networkx', 'lark'} & set(sys.modules))"
+    )
+    assert python("-c", code).stdout == "set()\n"
+
+
+def test_networks_run_without_torch(digits: Path, compiled: Path, out: Path) -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.modules['onnxscript'] = None\n"
+        "from snnc.cli import main\n"
+        "main(sys.argv[1:])"
+    )
+    arguments = ["run", compiled / "vit.sir", "--input", digits / "digits_test.npz", "--limit", "2", "-o"]
+    result = python("-c", code, *arguments, out / "y.npy")
+    assert result.returncode == 0, result.stderr
+    assert np.load(out / "y.npy").shape == (4, 2, 10)
+
+
+def test_module_is_the_command(digits: Path, out: Path) -> None:
+    result = python("-m", "snnc", "check", digits / "none.onnx")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("error[bad-model]: there is no such model file\n")
+    assert python("-m", "snnc").returncode == 2
+    assert python("-m", "snnc", "--help").stdout.startswith("Usage: snnc [OPTIONS]")
+
+
+def test_a_reader_that_has_seen_enough(compiled: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "snnc", "print", compiled / "vit.sir", "--weights"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == b"sir 1\n"
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    process.wait(timeout=30)
+
+
+def test_any_encoding() -> None:
+    result = python("-m", "snnc", "ops", "softmax", PYTHONIOENCODING="latin-1")
+    assert result.returncode == 0, result.stderr
+    assert "\\u03a3 exp(x)" in result.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
+def test_interrupt(digits: Path, out: Path) -> None:
+    """A pass that never ends is interrupted; nothing is left behind."""
+    (out / "forever.py").write_text(
+        "import sys, time\n"
+        "from dataclasses import dataclass\n"
+        "from typing import ClassVar\n"
+        "from snnc.passes import Pass\n\n"
+        "@dataclass(frozen=True)\n"
+        "class Forever(Pass):\n"
+        "    name: ClassVar[str] = 'forever'\n\n"
+        "    def run(self, graph, context):\n"
+        "        print('waiting', flush=True)\n"
+        "        time.sleep(60)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "snnc", "compile", digits / "digits_cnn.onnx", "-o", out / "net.sir",
+         "-p", "forever", "--load", out / "forever.py"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=out,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waiting\n"
+    time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert error == "interrupted\n"
+    assert {path.name for path in out.iterdir()} <= {"forever.py", "__pycache__"}
+
+
+def test_files_that_cannot_be_opened(snnc: Snnc, digits: Path, out: Path) -> None:
+    (out / "file").touch()
+    command = ["compile", digits / "digits_cnn.onnx", "-o", out / "net.sir", "-p", "dce", "--dump-ir"]
+    result = snnc(*command, out / "file", code=1)
+    assert result.stderr == f"error[file]: File exists\n  --> {out / 'file'}\n"
+    assert not (out / "net.sir").exists()
+
+
+def test_not_enough_memory(snnc: Snnc, digits: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("snnc.driver.import_onnx", fail)
+    result = snnc("compile", digits / "digits_cnn.onnx", "-o", out / "net.sir", code=1)
+    assert result.stderr.startswith("error[out-of-memory]: ")
