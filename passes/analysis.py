@@ -18,13 +18,14 @@ def static_values(graph: Graph) -> set[Value]:
     """Return the values that never vary in time.
 
     Integer and boolean inputs (token ids, masks) are presented unchanged at every step, constants too;
-    so is every pure function of them.
+    so is every pure function of them. An embedding ends this: its result is the network's analog input.
     """
     static = {
         value for value in graph.inputs if not isinstance(value.type, SpikeType) and not value.type.is_real
     }
     for node in graph:
-        if node.op.role is not Role.STATEFUL and all(operand in static for operand in node.operands):
+        pure = node.op.role is not Role.STATEFUL and node.op.name != "embedding"
+        if pure and all(operand in static for operand in node.operands):
             static.add(node.result)
     return static
 
@@ -73,7 +74,10 @@ def channel_axes(graph: Graph) -> dict[Value, frozenset[int]]:
     """
     axes: dict[Value, frozenset[int]] = {}
     for value in graph.inputs:
-        axes[value] = frozenset({1} if len(value.type.shape) > 2 else {len(value.type.shape) - 1})
+        rank = len(value.type.shape)
+        # Images have channels on axis 1, vectors features on axis 1; a sequence does not say, ids have none.
+        has_channels = value.type.is_real and rank in (2, 4, 5)
+        axes[value] = frozenset({1}) if has_channels else frozenset()
     for node in graph:
         found = _node_axes(node, [axes[operand] for operand in node.operands], graph)
         # An axis of N alone holds samples; one of 4N still holds four channels per sample.

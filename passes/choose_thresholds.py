@@ -42,7 +42,8 @@ class ChooseThresholds(Pass):
     rule: Literal["mse", "max", "percentile"] = "mse"
     percentile: float = 99.9
     per: Literal["channel", "tensor"] = "channel"
-    clip_weight: float = 8.0
+    headroom: int = 2
+    clip_weight: float = 0.0
     margin: float = 1.0
     initial: float = 0.0
 
@@ -75,6 +76,7 @@ class ChooseThresholds(Pass):
         codebook = settle_sign(rewriter.graph.resolve(node)["codebook"], statistics)
         codebook, quantum = self._choose(codebook, statistics)
         quantum = fill_silent(quantum * self.margin)
+        codebook = with_headroom(codebook, self.headroom)
         if site.high is not None:
             # The largest payload may not exceed the activation's upper bound.
             quantum = np.minimum(quantum, site.high / codebook.payload.hi)
@@ -139,6 +141,13 @@ def least_error(
     best = errors.argmin(axis=1)
     error = errors[np.arange(len(best)), best] * statistics.reach**2
     return candidates[best] * statistics.reach, error
+
+
+def with_headroom(codebook: Codebook, bits: int) -> Codebook:
+    """Return a multi-spike codebook whose payloads reach 2^bits times further."""
+    if not isinstance(codebook, MultiSpike):
+        return codebook
+    return replace(codebook, lo=codebook.lo << bits, hi=((codebook.hi + 1) << bits) - 1)
 
 
 def squared_errors(
