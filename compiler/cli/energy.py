@@ -109,4 +109,4 @@ def show_table(result: Evaluation) -> None:
     print_table([Column(title, True) for title in titles], rows)
     click.echo()
     click.echo(f"per sample, mean of {count(result.samples, 'sample')}")
-    click.echo("not priced: " + ", ".join(ann.not_priced[:1] + result.steps[-1].energy.not_priced[1:]))
+    click.echo("not priced: " + ", ".join(result.steps[-1].energy.not_priced))

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from snnc.ir.graph import Graph
-    from snnc.passes.base import PassContext
+    from snnc.passes.base import Pass, PassContext
+    from snnc.passes.manager import PassRun
 
 
 @click.command(
@@ -70,10 +71,8 @@ def opt(
 ) -> None:
     """Run passes on NET.sir; print the text of the result, or write it with -o."""
     from snnc.api import load as load_network
-    from snnc.ir.archive import save
     from snnc.ir.text import print_graph
-    from snnc.passes.manager import PassManager
-    from snnc.passes.pipeline import parse_pipeline, show_pipeline
+    from snnc.passes.pipeline import parse_pipeline
 
     if calibration is None and (data.normalises or data.limit is not None):
         raise click.UsageError(
@@ -85,23 +84,36 @@ def opt(
     graph, notes = load_network(network), Notes(quiet)
     with Activity("optimising", quiet=quiet) as activity:
         context = context_for(graph, calibration, data, notes, activity)
-        manager = PassManager(
-            passes,
-            context,
-            dump_ir,
-            None if output is None else output.parent,
-            lambda pass_: activity.stage(pass_.name),
-        )
-        runs = manager.run(graph)
-        earlier = graph.meta.get("pipeline")
-        graph.meta["pipeline"] = f"{earlier},{show_pipeline(passes)}" if earlier else show_pipeline(passes)
-        if output is not None:
-            save(graph, output, graph.meta)
+        runs = run_passes(graph, passes, context, activity, output=output, dump_ir=dump_ir)
     remark(context, explain, notes)
     if verbose:
         show_runs(runs, to_stderr=True)
     if output is None:
         click.echo(print_graph(graph).encode(), nl=False)
+
+
+def run_passes(
+    graph: Graph,
+    passes: Sequence[Pass],
+    context: PassContext,
+    activity: Activity,
+    *,
+    output: Path | None,
+    dump_ir: Path | None,
+) -> list[PassRun]:
+    """Run the passes, put them on the graph's record, and save the result if it is wanted."""
+    from snnc.ir.archive import save
+    from snnc.passes.manager import PassManager
+    from snnc.passes.pipeline import show_pipeline
+
+    crash_dir = None if output is None else output.parent
+    manager = PassManager(passes, context, dump_ir, crash_dir, lambda pass_: activity.stage(pass_.name))
+    runs = manager.run(graph)
+    earlier = graph.meta.get("pipeline")
+    graph.meta["pipeline"] = f"{earlier},{show_pipeline(passes)}" if earlier else show_pipeline(passes)
+    if output is not None:
+        save(graph, output, graph.meta)
+    return runs
 
 
 def context_for(
