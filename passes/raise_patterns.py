@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from snnc.ir.kernel_types import Array
     from snnc.passes.rewriter import Pattern
 
+LEAST_FINITE = 0.9  # of a region's values on the probe data
 LARGEST_REGION = 14  # nodes; tanh-GELU written out takes 9, layer norm 8
 ELEMENTWISE = ("add", "sub", "mul", "div", "pow", "neg", "exp", "log", "sqrt", "reciprocal", "erf", "tanh",
                "sigmoid", "softplus", "relu", "clip", "hard_sigmoid", "abs")  # fmt: skip
@@ -63,11 +64,15 @@ def raise_region(node: Node, rewriter: Rewriter) -> bool:
 
 
 def regions(root: Node, graph: Graph) -> Iterator[tuple[Value, list[Node]]]:
-    """Yield (source, nodes in execution order) for every single-source region that ends in the root."""
+    """Yield (source, nodes in execution order) for every single-source region that ends in the root.
+
+    The farthest source comes first: layer norm holds an RMS norm, softmax a softmax of what it shifted.
+    """
     reachable = backward(root, graph)
-    for source in dict.fromkeys(
+    sources = dict.fromkeys(
         operand for node in reachable for operand in node.operands if graph.constant(operand) is None
-    ):
+    )
+    for source in reversed(sources):
         region = cut_at(root, source, reachable, graph)
         if region is not None and len(region) > 1:
             yield source, region
@@ -88,6 +93,8 @@ def backward(root: Node, graph: Graph) -> dict[Node, None]:
 
 def may_join(node: Node, graph: Graph) -> bool:
     if node.expect or node.op.name not in ELEMENTWISE + AXISWISE:
+        return False
+    if not graph.resolve(node).get("keepdims", True):
         return False
     constants = [graph.constant(operand) for operand in node.operands]
     return all(constant is None or constant.size == 1 for constant in constants)
@@ -129,11 +136,15 @@ def recognise(source: Value, region: list[Node], graph: Graph) -> tuple[str, dic
     shape = concrete(source.type.shape, 2)
     if source.type != region[-1].result.type or not shape or np.prod(shape) == 0:
         return None
-    axiswise = any(node.op.name in AXISWISE for node in region)
-    probes = axis_probes(shape) if axiswise else [elementwise_probe()]
-    candidates = axis_candidates(region, len(shape), graph) if axiswise else elementwise_candidates()
+    if any(node.op.name in AXISWISE for node in region):
+        axes = reduced_axes(region, len(shape), graph)
+        probes, candidates = axis_probes(shape, axes), axis_candidates(region, axes, len(shape), graph)
+    else:
+        probes, candidates = [elementwise_probe()], elementwise_candidates()
     with np.errstate(all="ignore"):
         wanted = [evaluate(source, region, graph, probe) for probe in probes]
+        if np.isfinite(wanted[0]).mean() < LEAST_FINITE:
+            return None
         for name, attributes in candidates:
             if all(agree(name, attributes, p, w) for p, w in zip(probes, wanted, strict=True)):
                 return name, attributes
@@ -141,10 +152,14 @@ def recognise(source: Value, region: list[Node], graph: Graph) -> tuple[str, dic
 
 
 def agree(name: str, attributes: dict[str, Any], probe: Array, wanted: Array) -> bool:
+    """Compare an op with a region wherever the region did not overflow (exp(x) written out does)."""
     op = get_op(name)
     assert op.kernel is not None
     result = op.kernel(probe, **op.complete(attributes))
-    return result.shape == wanted.shape and bool(np.allclose(result, wanted, rtol=1e-5, atol=2e-6))
+    finite = np.isfinite(wanted)
+    return result.shape == wanted.shape and bool(
+        np.allclose(result[finite], wanted[finite], rtol=1e-5, atol=2e-6)
+    )
 
 
 def evaluate(source: Value, region: list[Node], graph: Graph, probe: Array) -> Array:
@@ -160,16 +175,23 @@ def evaluate(source: Value, region: list[Node], graph: Graph, probe: Array) -> A
 
 def elementwise_probe() -> Array:
     """Return points that tell the known activations apart: dense around zero, and far tails."""
-    return np.concatenate([np.linspace(-8, 8, 1601), [-30, -12, 12, 30]]).astype(np.float32)
+    tails = np.array([12, 30, 60, 100, 1e3, 1e4])
+    return np.concatenate([np.linspace(-8, 8, 1601), -tails, tails]).astype(np.float32)
 
 
-def axis_probes(shape: tuple[int, ...]) -> list[Array]:
-    """Return random tensors at magnitudes where epsilons do and do not matter."""
+def reduced_axes(region: list[Node], rank: int, graph: Graph) -> set[int]:
+    """Return the axes that the reductions of a region run over."""
+    given = [graph.resolve(node)["axes"] for node in region if node.op.name in AXISWISE]
+    return {axis % rank for axes in given for axis in (axes or range(rank))}
+
+
+def axis_probes(shape: tuple[int, ...], reduced: set[int]) -> list[Array]:
+    """Return random tensors at magnitudes where epsilons do and do not matter, and zeros."""
     random = np.random.default_rng(0)
-    # Large maps add nothing: keep the first axes short, all of the last three.
-    small = tuple(min(size, 2) for size in shape[:-3]) + shape[-3:]
+    # Large maps add nothing; the reduced axes stay whole, because a mean may be written as sum / count.
+    small = tuple(size if axis in reduced else min(size, 2) for axis, size in enumerate(shape))
     noise = random.standard_normal(small).astype(np.float32)
-    return [noise + np.float32(0.5), noise * np.float32(1e-3), noise * np.float32(20)]
+    return [noise + np.float32(0.5), *(noise * np.float32(size) for size in (1e-3, 20, 1e4, 0))]
 
 
 def elementwise_candidates() -> list[tuple[str, dict[str, Any]]]:
@@ -188,15 +210,11 @@ def elementwise_candidates() -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
-def axis_candidates(region: list[Node], rank: int, graph: Graph) -> list[tuple[str, dict[str, Any]]]:
+def axis_candidates(
+    region: list[Node], axes: set[int], rank: int, graph: Graph
+) -> list[tuple[str, dict[str, Any]]]:
     """Return norms and softmaxes over the axes the region reduces, with the epsilons it contains."""
-    axes: set[int] = set()
-    for node in region:
-        if node.op.name in AXISWISE:
-            given = graph.resolve(node)["axes"]
-            assert isinstance(given, tuple)
-            axes.update(axis % rank for axis in given)
-    first = min(axes, default=rank - 1)
+    first = min(axes)
     found: list[tuple[str, dict[str, Any]]] = []
     if axes == set(range(first, rank)):
         for epsilon in epsilons(region, graph):
@@ -229,7 +247,10 @@ def norm_before(node: Node, rewriter: Rewriter) -> tuple[Node, Array] | None:
     axis = norm.attributes.get("axis", -1)
     assert isinstance(axis, int)
     normalised = shape[axis:] if axis < 0 else shape[axis - len(shape) :]
-    if any(isinstance(dim, Batch) for dim in normalised) or constant.ndim > len(normalised):
+    while constant.ndim > len(normalised) and constant.shape[0] == 1:
+        constant = constant[0]
+    widened = node.result.type != norm.result.type or constant.ndim > len(normalised)
+    if widened or any(isinstance(dim, Batch) for dim in normalised):
         return None
     return norm, np.broadcast_to(constant, concrete(normalised, 1)).astype(np.float32)
 
