@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MOST_LEVELS = MAX_PAYLOAD.bit_length()
 ABSORBED = ("relu", "clip", "fake_quantise")
+# What a neuron has that stands for the value it reads: no bounds, no quantiser's threshold.
+PLAIN = {"codebook", "site"}
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class InsertNeurons(Pass):
     def _neuron_on(self, value: Value, reader: Node, rewriter: Rewriter) -> Value:
         """Return the neuron on a value: the one another synapse already got, or a new one."""
         for user in value.users:
-            if user.op.name == "neuron" and user.attributes.get("low") is None:
+            if user.op.name == "neuron" and user.attributes.keys() <= PLAIN:
                 return user.result
         attributes = {"codebook": self.codebook_for(None), "site": value.name}
         neuron = rewriter.insert(reader, "neuron", [value], attributes)

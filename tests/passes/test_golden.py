@@ -1,4 +1,4 @@
-"""Every pass against whole expected outputs; `pytest tests/passes/test_golden.py --update-golden` refreshes them."""
+"""Every pass against whole expected outputs; pytest's `--update-golden` refreshes them."""
 
 from __future__ import annotations
 
