@@ -222,7 +222,9 @@ def through_movement(node: Node, rewriter: Rewriter) -> bool:
         attributes["mode"] = "edge"
     assert node.op.kernel is not None
     moved = compressed(np.asarray(node.op.kernel(*scales, **attributes)), node.result.type.shape)
-    return False if moved is None else move_below(node, operands, moved, rewriter)
+    if moved is None:
+        return rewriter.decline(node, "the scale would vary along the batch axis")
+    return move_below(node, operands, moved, rewriter)
 
 
 def compressed(scale: Array, shape: Shape) -> Array | None:

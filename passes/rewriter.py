@@ -27,6 +27,7 @@ class Rewriter:
         self.pass_name = pass_name
         self.changed = False
         self._touched: list[Node] = []
+        self._noted: set[Note] = set()
 
     def insert(
         self,
@@ -107,8 +108,11 @@ class Rewriter:
             self.changed = True
 
     def decline(self, node: Node, reason: str) -> bool:
-        """Note why a pattern that looked at a node leaves it alone; return False for the pattern."""
-        self.context.notes.append(Note(self.pass_name, describe(node), reason))
+        """Note, once, why a pattern that looked at a node leaves it alone; return False for the pattern."""
+        note = Note(self.pass_name, describe(node), reason)
+        if note not in self._noted:
+            self._noted.add(note)
+            self.context.notes.append(note)
         return False
 
     def touch_users(self, value: Value) -> None:
