@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from snnc.ir.op import Role
 from snnc.ir.shapes import Batch, concrete
 from snnc.ir.types import SpikeType
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from snnc.ir.graph import Graph, Node, Value
     from snnc.ir.shapes import Shape
 
@@ -161,3 +165,70 @@ def reshaped_axes(before: Shape, after: Shape, axes: frozenset[int]) -> frozense
         if axes.intersection(left):
             result.update(right)
     return frozenset(result)
+
+
+def threshold_axes(graph: Graph) -> dict[Value, frozenset[int]]:
+    """Return, per neuron output, the channel axes along which its quantum may differ at no cost.
+
+    A scale folds into the weights that follow; the product of two streams can only take it out of the sum
+    along axes it does not contract.
+    """
+    axes = channel_axes(graph)
+    allowed = {}
+    for node in graph:
+        if node.op.name == "neuron":
+            shape = node.result.type.shape
+            found = frozenset(axis for axis in axes[node.operands[0]] if not isinstance(shape[axis], Batch))
+            for user in node.result.users:
+                if user.op.name == "matmul":
+                    found -= contracted_axes(user, node.result)
+            allowed[node.result] = found
+    return allowed
+
+
+def contracted_axes(matmul: Node, operand: Value) -> frozenset[int]:
+    """Return the axes of an operand a matmul sums over."""
+    rank = len(operand.type.shape)
+    summed = set()
+    if matmul.operands[0] is operand:
+        summed.add(rank - 1)
+    if matmul.operands[1] is operand:
+        summed.add(rank - 2 if rank > 1 else 0)
+    return frozenset(summed)
+
+
+def channel_gain(value: Value, channels: tuple[int, ...], graph: Graph) -> NDArray[np.float64] | None:
+    """Return ‖W_c‖ of the synapses that read each channel of a value, or None if none does so directly.
+
+    Pooling, residual addition and flattening between value and synapse keep the channels apart.
+    """
+    count = math.prod(channels)
+    squares, found = np.zeros(count), False
+    for user in value.users:
+        weight = input_squares(user, graph)
+        if weight is not None and weight.size % count == 0:
+            # Behind a flattening every channel feeds several inputs, next to each other.
+            squares += weight.reshape(count, -1).sum(axis=1)
+            found = True
+        elif user.op.name in TRANSPARENT:
+            further = channel_gain(user.result, channels, graph)
+            if further is not None:
+                squares += further**2
+                found = True
+    return np.sqrt(squares) if found and squares.any() else None
+
+
+TRANSPARENT = ("max_pool", "avg_pool", "reduce_mean", "add", "reshape")
+
+
+def input_squares(node: Node, graph: Graph) -> NDArray[np.float64] | None:
+    """Return Σ W² per input channel of a synapse, or None if the node is not one."""
+    if node.op.name not in ("linear", "conv", "conv_transpose"):
+        return None
+    given = graph.resolve(node)
+    weight = given["weight"].astype(np.float64) ** 2
+    if node.op.name == "conv_transpose":
+        return np.asarray(weight.reshape(weight.shape[0], -1).sum(axis=1))
+    group = given.get("group", 1)
+    grouped = weight.reshape(group, weight.shape[0] // group, weight.shape[1], -1)
+    return np.asarray(grouped.sum(axis=(1, 3)).reshape(-1))

@@ -1,0 +1,150 @@
+"""How choose-thresholds turns the statistics of a site into quanta. Pure functions on histograms."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from snnc.ir.codebooks import MAX_PAYLOAD, Binary, MultiSpike, Ternary, unit_spikes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from snnc.ir.codebooks import Codebook
+    from snnc.passes.statistics import SiteStatistics
+
+# Candidate quanta, as fractions of the one that just reaches the largest value seen.
+FRACTIONS = np.geomspace(0.04, 1.1, 120)
+
+# Quanta relative to a channel's reach at which unit spikes are tabulated.
+RELATIVE_QUANTA = np.geomspace(1e-3, 30, 80)
+
+# A channel the next synapse hardly reads counts at least this fraction of the one it reads most.
+LEAST_GAIN = 1e-3
+
+
+def settle_sign(codebook: Codebook, statistics: SiteStatistics) -> Codebook:
+    """Return the unsigned form of a signed codebook where calibration saw no negative value."""
+    if codebook.payload.lo == 0 or (statistics.minimum < 0).any():
+        return codebook
+    if isinstance(codebook, MultiSpike):
+        return replace(codebook, lo=0, hi=codebook.hi - codebook.lo + 1)
+    return Binary() if isinstance(codebook, Ternary) else codebook
+
+
+def largest_magnitude(codebook: Codebook, statistics: SiteStatistics) -> NDArray[np.float64]:
+    """q = max |x| / largest payload."""
+    peak = np.maximum(-statistics.minimum, statistics.maximum).astype(np.float64)
+    return np.asarray(peak / reach_of(codebook))
+
+
+def percentile(codebook: Codebook, statistics: SiteStatistics, percent: float) -> NDArray[np.float64]:
+    """q = percentile of the non-zero |x| / largest payload."""
+    found = statistics.quantile(percent / 100, of_magnitude=True, skip_zero=True)
+    return np.asarray(found / reach_of(codebook))
+
+
+def least_error(codebook: Codebook, statistics: SiteStatistics) -> NDArray[np.float64]:
+    """q = argmin E[(x - q Q(x/q))²], per channel.
+
+    All channels share the bin centres u in units of their reach, so one table of squared errors over
+    candidates f serves them all: errors = counts · tableᵀ.
+    """
+    candidates = FRACTIONS / reach_of(codebook)
+    centres = statistics.centres
+    table = np.stack([(centres - f * codebook.quantise(centres / f)) ** 2 for f in candidates])
+    errors = statistics.counts.astype(np.float64) @ table.T
+    return np.asarray(candidates[errors.argmin(axis=1)] * statistics.reach)
+
+
+def balance(
+    quantum: NDArray[np.float64], gain: NDArray[np.float64], statistics: SiteStatistics
+) -> NDArray[np.float64]:
+    """Redistribute resolution between channels at a constant number of unit spikes.
+
+    A synapse W turns the rounding error of channel c, variance q_c²/12, into output error ‖W_c‖² q_c²/12.
+    Unit spikes fall with the logarithm of q_c, so for a given number of them the output error is least
+    where ‖W_c‖ q_c is the same for all channels: q_c = α / ‖W_c‖, with α such that the expected unit
+    spikes over the calibration histogram equal those of the given quanta.
+    """
+    gain = np.maximum(gain, gain.max() * LEAST_GAIN)
+    table = UnitSpikeTable(statistics)
+    budget = table.expected(quantum)
+    low, high = np.log(quantum * gain).min() - 1, np.log(quantum * gain).max() + 1
+    for _ in range(40):
+        middle = (low + high) / 2
+        too_many = table.expected(np.exp(middle) / gain) > budget
+        low, high = (middle, high) if too_many else (low, middle)
+    return np.asarray(np.exp((low + high) / 2) / gain)
+
+
+class UnitSpikeTable:
+    """The expected number of unit spikes of all channels as a function of their quanta."""
+
+    def __init__(self, statistics: SiteStatistics) -> None:
+        centres = statistics.centres
+        payloads = (np.clip(np.rint(centres / f), -MAX_PAYLOAD, MAX_PAYLOAD) for f in RELATIVE_QUANTA)
+        table = np.stack([unit_spikes(payload).astype(np.float64) for payload in payloads])
+        self._expected = statistics.counts.astype(np.float64) @ table.T
+        self._reach = np.maximum(statistics.reach, 1e-30)
+
+    def expected(self, quantum: NDArray[np.float64]) -> float:
+        """Return the unit spikes of all calibration values, quantised once."""
+        relative = np.clip(quantum / self._reach, RELATIVE_QUANTA[0], RELATIVE_QUANTA[-1])
+        step = np.log(RELATIVE_QUANTA[1] / RELATIVE_QUANTA[0])
+        position = np.log(relative / RELATIVE_QUANTA[0]) / step
+        index = np.minimum(position.astype(int), len(RELATIVE_QUANTA) - 2)
+        weight, rows = position - index, np.arange(len(quantum))
+        between = (1 - weight) * self._expected[rows, index] + weight * self._expected[rows, index + 1]
+        return float(between.sum())
+
+
+def with_headroom(
+    codebook: Codebook, quantum: NDArray[np.float64], statistics: SiteStatistics, bits: int
+) -> Codebook:
+    """Return a multi-spike codebook that reaches 2^bits times what calibration saw, on both sides.
+
+    Rare large values then cost a few more unit spikes instead of clipping; hi is 2^k - 1, lo is -2^k.
+    """
+    if not isinstance(codebook, MultiSpike):
+        return codebook
+    high = float((np.maximum(statistics.maximum, 0) / quantum).max()) * 2**bits
+    low = float((np.maximum(-statistics.minimum, 0) / quantum).max()) * 2**bits
+    hi = min(power_above(high), MAX_PAYLOAD + 1) - 1
+    return replace(codebook, lo=0 if codebook.lo == 0 else -min(power_above(low), MAX_PAYLOAD), hi=hi)
+
+
+def within(
+    high: float, codebook: Codebook, quantum: NDArray[np.float64], statistics: SiteStatistics
+) -> tuple[Codebook, NDArray[np.float64]]:
+    """Make the largest payload the upper bound of the activation in every channel that reaches it.
+
+    The payload limit is one for all channels: those that saturate share the quantum high / hi; the others
+    keep theirs, coarsened where hi quanta would not hold what calibration saw.
+    """
+    if not isinstance(codebook, MultiSpike):
+        return codebook, np.minimum(quantum, high)
+    saturating = statistics.maximum >= high * (1 - 1e-3)
+    finest = quantum[saturating].min() if saturating.any() else quantum.min()
+    hi = int(min(codebook.hi, max(1, np.ceil(high / finest))))
+    held = np.maximum(quantum, np.maximum(statistics.maximum, 0) / hi)
+    return replace(codebook, hi=hi), np.where(saturating, high / hi, held)
+
+
+def power_above(value: float) -> int:
+    """Return the smallest power of two above a value, at least 2."""
+    return int(2 ** max(1, np.ceil(np.log2(value + 1)))) if value > 0 else 2
+
+
+def fill_silent(quantum: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give channels that calibration never saw active the largest quantum of the others (1 if none)."""
+    active = quantum > 0
+    fallback = quantum[active].max() if active.any() else 1.0
+    return np.where(active, quantum, fallback)
+
+
+def reach_of(codebook: Codebook) -> int:
+    """Return the largest magnitude of a payload."""
+    return max(-codebook.payload.lo, codebook.payload.hi)
