@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from snnc.backends.inputs import batch_size_of, check_inputs, split_batches
-from snnc.backends.reference.state import DelayState, ExpectState, NeuronState, PureState, State
+from snnc.backends.reference.program import Observer, Program
 from snnc.ir.errors import OptionError, did_you_mean
-from snnc.ir.op import Role
-from snnc.ir.shapes import Batch, batch_axis, fill_batch, per_sample
+from snnc.ir.shapes import Batch, batch_axis, per_sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from snnc.ir.graph import Graph, Node, Value
+    from snnc.ir.graph import Graph, Node
     from snnc.ir.kernel_types import Array
 
-# Samples are stepped in groups whose largest stream stays about this big, so that it stays in cache.
-GROUP_BYTES = 4 * 2**20
-
-
-class Observer(Protocol):
-    """Watches a run. Arrays are only valid during the call."""
-
-    def observe(self, node: Node, t: int, value: Array, membrane: Array | None) -> None: ...
+# Samples are stepped in groups whose largest stream stays about this big, so that a layer's streams stay in
+# cache from one op to the next. Measured: see benchmarks/README.md.
+GROUP_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +56,15 @@ class Recorder:
 class Simulator:
     """Runs a graph on the CPU with numpy.
 
-    Inputs are constant over time: an array per input, samples along the batch axis. Values that no neuron
-    or expectation node has touched yet are the same at every step and computed once.
+    Inputs are constant over time: an array per input, samples along the batch axis. The samples run in
+    groups of at most `group`, whose memory is kept from one group, and one run, to the next; so one
+    simulator serves one thread at a time.
     """
 
     def __init__(self, graph: Graph, *, group: int | None = None) -> None:
         self.graph = graph
         self.group = group or default_group(graph)
-        self._attributes = {node: graph.resolve(node) for node in graph}
-        self._invariant = invariant_values(graph)
-        self._last_use = last_uses(graph)
+        self._programs: dict[int, Program] = {}
 
     def run(
         self,
@@ -93,63 +86,21 @@ class Simulator:
         runs = []
         for group in split_batches(self.graph, arrays, self.group):
             recorder = Recorder(names)
-            decoded = self._run_group(group, steps, [recorder, *observers] if names else list(observers))
-            runs.append((decoded, recorder))
+            batch = batch_size_of(self.graph, group)
+            watching = [recorder, *observers] if names else list(observers)
+            runs.append((self._program(batch).run(group, steps, watching), recorder))
             if progress is not None:
-                progress(batch_size_of(self.graph, group))
+                progress(batch)
         return self._collect(runs)
 
-    def _run_group(
-        self, inputs: Mapping[str, Array], steps: int, observers: Sequence[Observer]
-    ) -> list[Array]:
-        """Step one group of samples; return per output the decoded values [T, …]."""
-        batch = batch_size_of(self.graph, inputs)
-        states = {node: self._state(node, batch) for node in self.graph}
-        kept: dict[Value, Array] = {value: inputs[value.name or ""] for value in self.graph.inputs}
-        sums: list[Array] = []
-        decoded: list[list[Array]] = [[] for _ in self.graph.outputs]
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            for t in range(1, steps + 1):
-                values = self._step(t, states, kept, observers)
-                for index, output in enumerate(self.graph.outputs):
-                    if t == 1:
-                        sums.append(values[output.value].copy())
-                    else:
-                        sums[index] = sums[index] + values[output.value]
-                    decoded[index].append(mean_after(sums[index], t))
-        return [np.stack(series) for series in decoded]
-
-    def _step(
-        self, t: int, states: Mapping[Node, State], kept: dict[Value, Array], observers: Sequence[Observer]
-    ) -> dict[Value, Array]:
-        values = dict(kept)
-        for node in self.graph:
-            if node.result in kept:
-                continue
-            state = states[node]
-            result = state.step(t, [values[operand] for operand in node.operands])
-            values[node.result] = result
-            if node.result in self._invariant:
-                kept[node.result] = result
-            for observer in observers:
-                membrane = state.membrane if isinstance(state, NeuronState) else None
-                observer.observe(node, t, result, membrane)
-            for value in self._last_use.get(node, ()):
-                if value not in kept:
-                    del values[value]
-        return values
-
-    def _state(self, node: Node, batch: int) -> State:
-        attributes = fill_batch(self._attributes[node], batch)
-        if node.op.name == "neuron":
-            return NeuronState(attributes, str(attributes["site"]))
-        if node.op.name == "delay":
-            return DelayState(attributes)
-        moving = [i for i, operand in enumerate(node.operands) if operand not in self._invariant]
-        # An expectation node of constant streams gives F(x) at every step.
-        return (
-            ExpectState(node, attributes, moving) if node.expect and moving else PureState(node, attributes)
-        )
+    def _program(self, batch: int) -> Program:
+        """Return the program for groups of this size, with the memory of the run before."""
+        if batch not in self._programs:
+            # A full group and the last, smaller one are worth keeping.
+            if len(self._programs) >= 2:
+                self._programs.clear()
+            self._programs[batch] = Program(self.graph, batch)
+        return self._programs[batch]
 
     def _recorded(self, record: Sequence[str]) -> dict[Node, str]:
         known: dict[str, Node] = {}
@@ -175,36 +126,6 @@ class Simulator:
             name: np.concatenate([np.stack(r.membranes[name]) for _, r in runs], axis=1) for name in names
         }
         return Run(outputs, spikes, membranes)
-
-
-def mean_after(total: Array, t: int) -> Array:
-    """Return S(t)/t; integers stay what they are (they never vary in time)."""
-    if total.dtype != np.float32:
-        return total // t if total.dtype != np.bool_ else total
-    return total / np.float32(t)
-
-
-def invariant_values(graph: Graph) -> set[Value]:
-    """Return the values that are the same at every step while the inputs are constant."""
-    invariant = set(graph.inputs)
-    for node in graph:
-        if node.op.role is not Role.STATEFUL and all(operand in invariant for operand in node.operands):
-            invariant.add(node.result)
-    return invariant
-
-
-def last_uses(graph: Graph) -> dict[Node, list[Value]]:
-    """Return, per node, the values nobody needs after it."""
-    last: dict[Value, Node] = {}
-    for node in graph:
-        last[node.result] = node
-        for operand in node.operands:
-            last[operand] = node
-    uses: dict[Node, list[Value]] = {}
-    for value, node in last.items():
-        if value.node is not None and not graph.is_output(value):
-            uses.setdefault(node, []).append(value)
-    return uses
 
 
 def default_group(graph: Graph) -> int:

@@ -1,7 +1,8 @@
 """The ops that remember, one class each, in the order of their equations.
 
-`step(t, operands)` takes the operands at step t (counted from 1) and returns the result, in a buffer that
-is valid until the next step.
+`step(t, operands, last)` takes the operands at step t (counted from 1) and returns the result, in a buffer
+that is valid until the next step. Step 1 starts a new run: it overwrites whatever an earlier run left. After
+the `last` step nobody reads the memory any more, so it need not be brought up to date.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 class State(Protocol):
     """One node's memory during one run."""
 
-    def step(self, t: int, operands: Sequence[Array]) -> Array: ...
+    def step(self, t: int, operands: Sequence[Array], last: bool) -> Array: ...
 
 
 class NeuronState:
@@ -45,27 +46,36 @@ class NeuronState:
         self.bias: Array | None = attributes["bias"]
         self.scale: Array | None = attributes["scale"]
         self.initial: float = attributes["initial"]
-        self.membrane: Array
-        self._payload: Array
+        self.membrane: Array = np.empty(0, np.float32)
+        self._payload: Array = np.empty(0, np.float32)
 
-    def step(self, t: int, operands: Sequence[Array]) -> Array:
-        x = operands[0]
-        if t == 1:
-            self.membrane = x + self.initial * self.quantum if self.initial else x.copy()
-            self._payload = np.empty_like(x)
-        else:
-            self.membrane += x
-        if self.bias is not None:
-            self.membrane += self.bias
-        m, k = self.membrane, self._payload
+    def step(self, t: int, operands: Sequence[Array], last: bool) -> Array:
+        m, k = self._integrate(t, operands[0]), self._payload
         if self.normalised:
             self.codebook.quantise(m, out=k)
-            m -= k
+            if not last:
+                np.subtract(m, k, out=self.membrane)
         else:
             np.divide(m, self.quantum, out=k)
             self.codebook.quantise(k, out=k)
-            m -= self.quantum * k
+            if not last:
+                np.subtract(m, self.quantum * k, out=self.membrane)
         return k if self.scale is None else k * self.scale
+
+    def _integrate(self, t: int, x: Array) -> Array:
+        """Return m(t) = v(t-1) + x(t) + b; x itself where that is all there is to it."""
+        if t == 1:
+            if self._payload.shape != x.shape:
+                self.membrane, self._payload = np.empty_like(x), np.empty_like(x)
+            if self.initial:
+                m = np.add(x, self.initial * self.quantum, out=self.membrane)
+            elif self.bias is None:
+                return x
+            else:
+                return np.add(x, self.bias, out=self.membrane)
+        else:
+            m = np.add(self.membrane, x, out=self.membrane)
+        return m if self.bias is None else np.add(m, self.bias, out=m)
 
 
 class ExpectState:
@@ -80,34 +90,53 @@ class ExpectState:
         self.kernel = node.op.kernel
         self.attributes = attributes
         self.moving = tuple(moving)
-        self.homogeneous = node.op.homogeneous
         self.degree = len(self.moving) if node.op.role is Role.MULTILINEAR else None
+        # F(S) instead of F(S/t): a power of t leaves a homogeneous or multilinear F.
+        self.unscaled = node.op.homogeneous or self.degree is not None
+        self.homogeneous = node.op.homogeneous
         self._sums: list[Array] = []
+        self._means: list[Array] = []
         self._previous: Array
 
-    def step(self, t: int, operands: Sequence[Array]) -> Array:
+    def step(self, t: int, operands: Sequence[Array], last: bool) -> Array:
         if t == 1:
-            self._sums = [operands[index].copy() for index in self.moving]
-            self._previous = np.asarray(self.kernel(*operands, **self.attributes))
+            if not last:
+                self._start([operands[index] for index in self.moving])
+            self._previous = self._evaluate(operands)
             return self._previous
         for total, index in zip(self._sums, self.moving, strict=True):
             np.add(total, operands[index], out=total)
         current = self._accumulated(t, list(operands))
-        result = current - self._previous
+        result = np.subtract(current, self._previous, out=self._previous)
         self._previous = current
-        return np.asarray(result)
+        return result
+
+    def _start(self, streams: Sequence[Array]) -> None:
+        """S(1) = x(1)."""
+        if [total.shape for total in self._sums] != [x.shape for x in streams]:
+            self._sums = [np.empty_like(x) for x in streams]
+            self._means = [np.empty(x.shape, np.result_type(x, np.float32)) for x in streams]
+        for total, x in zip(self._sums, streams, strict=True):
+            np.copyto(total, x)
 
     def _accumulated(self, t: int, operands: list[Array]) -> Array:
-        """Return t F(S(t)/t)."""
-        plain = self.homogeneous or self.degree is not None
-        for total, index in zip(self._sums, self.moving, strict=True):
-            operands[index] = total if plain else total / np.float32(t)
+        """Return t F(S(t)/t), in a buffer of its own."""
+        if self.unscaled:
+            for total, index in zip(self._sums, self.moving, strict=True):
+                operands[index] = total
+            value = self._evaluate(operands)
+            power = 0 if self.degree is None else self.degree - 1
+            return value if power == 0 else np.divide(value, np.float32(t**power), out=value)
+        for total, mean, index in zip(self._sums, self._means, self.moving, strict=True):
+            operands[index] = np.divide(total, np.float32(t), out=mean)
+        value = self._evaluate(operands)
+        return np.multiply(value, np.float32(t), out=value)
+
+    def _evaluate(self, operands: Sequence[Array]) -> Array:
+        """Return F in a buffer of its own."""
         value = np.asarray(self.kernel(*operands, **self.attributes))
-        if self.homogeneous:
-            return value
-        if self.degree is not None:
-            return value / np.float32(t ** (self.degree - 1))
-        return value * np.float32(t)
+        shared = any(np.may_share_memory(value, operand) for operand in operands)
+        return value.copy() if shared or not value.flags.writeable else value
 
 
 class DelayState:
@@ -117,7 +146,9 @@ class DelayState:
         self.steps: int = attributes["steps"]
         self._queue: list[Array] = []
 
-    def step(self, t: int, operands: Sequence[Array]) -> Array:
+    def step(self, t: int, operands: Sequence[Array], last: bool) -> Array:
+        if t == 1:
+            self._queue = []
         self._queue.append(operands[0].copy())
         return self._queue.pop(0) if t > self.steps else np.zeros_like(operands[0])
 
@@ -130,5 +161,5 @@ class PureState:
         self.kernel = node.op.kernel
         self.attributes = attributes
 
-    def step(self, t: int, operands: Sequence[Array]) -> Array:
+    def step(self, t: int, operands: Sequence[Array], last: bool) -> Array:
         return np.asarray(self.kernel(*operands, **self.attributes))

@@ -1,0 +1,140 @@
+"""A graph made ready to step: one instruction per node, and where every stream lies meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from snnc.backends.reference.state import DelayState, ExpectState, NeuronState, PureState, State
+from snnc.ir.op import Role
+from snnc.ir.shapes import fill_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from snnc.ir.graph import Graph, Node, Value
+    from snnc.ir.kernel_types import Array
+
+
+class Observer(Protocol):
+    """Watches a run. Arrays are only valid during the call."""
+
+    def observe(self, node: Node, t: int, value: Array, membrane: Array | None) -> None: ...
+
+
+GONE: Array = np.empty(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One node: the streams it reads, the one it writes, and those that nobody needs after it."""
+
+    node: Node
+    state: State
+    operands: tuple[int, ...]
+    result: int
+    dead: tuple[int, ...]
+
+
+class Program:
+    """One time step of a graph for a fixed number of samples, and the memory of its nodes.
+
+    `start` runs at step 1, `repeat` at every later one: values that no neuron or expectation node has
+    touched yet are the same at every step and computed once.
+    """
+
+    def __init__(self, graph: Graph, batch: int) -> None:
+        invariant = invariant_values(graph)
+        slots = {value: index for index, value in enumerate(graph.inputs)}
+        for node in graph:
+            slots[node.result] = len(slots)
+        dead = last_uses(graph, invariant)
+        self.start = [
+            Instruction(
+                node,
+                make_state(node, fill_batch(graph.resolve(node), batch), invariant),
+                tuple(slots[operand] for operand in node.operands),
+                slots[node.result],
+                tuple(slots[value] for value in dead.get(node, ())),
+            )
+            for node in graph
+        ]
+        self.repeat = [one for one in self.start if one.node.result not in invariant]
+        self._inputs = [value.name or "" for value in graph.inputs]
+        self._outputs = [slots[output.value] for output in graph.outputs]
+        self._streams = [GONE] * len(slots)
+
+    def run(self, inputs: Mapping[str, Array], steps: int, observers: Sequence[Observer] = ()) -> list[Array]:
+        """Step the samples from the first step; return per output the decoded values [T, …]."""
+        for index, name in enumerate(self._inputs):
+            self._streams[index] = inputs[name]
+        sums: list[Array] = []
+        decoded: list[list[Array]] = [[] for _ in self._outputs]
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            for t in range(1, steps + 1):
+                # An observer may look at membranes even after the last step.
+                self._step(t, observers, last=t == steps and not observers)
+                results = [self._streams[slot] for slot in self._outputs]
+                if t == 1:
+                    sums = [x.copy() for x in results]
+                else:
+                    sums = [total + x for total, x in zip(sums, results, strict=True)]
+                for series, total in zip(decoded, sums, strict=True):
+                    series.append(mean_after(total, t))
+        self._streams = [GONE] * len(self._streams)
+        return [np.stack(series) for series in decoded]
+
+    def _step(self, t: int, observers: Sequence[Observer], *, last: bool) -> None:
+        streams = self._streams
+        for one in self.start if t == 1 else self.repeat:
+            result = one.state.step(t, [streams[slot] for slot in one.operands], last)
+            streams[one.result] = result
+            for observer in observers:
+                membrane = one.state.membrane if isinstance(one.state, NeuronState) else None
+                observer.observe(one.node, t, result, membrane)
+            for slot in one.dead:
+                streams[slot] = GONE
+
+
+def make_state(node: Node, attributes: dict[str, object], invariant: set[Value]) -> State:
+    """Return the memory of a node, given its attributes for the number of samples at hand."""
+    if node.op.name == "neuron":
+        return NeuronState(attributes, str(attributes["site"]))
+    if node.op.name == "delay":
+        return DelayState(attributes)
+    moving = [i for i, operand in enumerate(node.operands) if operand not in invariant]
+    # An expectation node of constant streams gives F(x) at every step.
+    return ExpectState(node, attributes, moving) if node.expect and moving else PureState(node, attributes)
+
+
+def mean_after(total: Array, t: int) -> Array:
+    """Return S(t)/t; integers stay what they are (they never vary in time)."""
+    if total.dtype != np.float32:
+        return total // t if total.dtype != np.bool_ else total
+    return total / np.float32(t)
+
+
+def invariant_values(graph: Graph) -> set[Value]:
+    """Return the values that are the same at every step while the inputs are constant."""
+    invariant = set(graph.inputs)
+    for node in graph:
+        if node.op.role is not Role.STATEFUL and all(operand in invariant for operand in node.operands):
+            invariant.add(node.result)
+    return invariant
+
+
+def last_uses(graph: Graph, invariant: set[Value]) -> dict[Node, list[Value]]:
+    """Return, per node, the values nobody needs after it, in this step or (invariant ones) in a later one."""
+    last: dict[Value, Node] = {}
+    for node in graph:
+        last[node.result] = node
+        for operand in node.operands:
+            last[operand] = node
+    uses: dict[Node, list[Value]] = {}
+    for value, node in last.items():
+        needed_again = value in invariant and any(user.result not in invariant for user in value.users)
+        if not needed_again and not graph.is_output(value):
+            uses.setdefault(node, []).append(value)
+    return uses
