@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 Index: TypeAlias = tuple[slice, ...]
 
-# The column block is written once and read once by BLAS: it pays to keep it in cache.
-COLUMN_BYTES = 2**22
+# The column block is written once and read once by BLAS: it pays to keep it in the cache of one core.
+COLUMN_BYTES = 2**20
 # What one group of samples may occupy in flat layout.
 FLAT_BYTES = 2**19
 
@@ -93,6 +93,17 @@ def windows(
     dilations: Sequence[int] = (),
 ) -> tuple[Window, ...]:
     """Return one window per spatial axis; empty attributes mean ones (strides, dilations) or zeros (pads)."""
+    return _windows(tuple(sizes), tuple(kernel), tuple(strides), tuple(pads), tuple(dilations))
+
+
+@lru_cache(maxsize=256)  # a small convolution takes about as long as describing it
+def _windows(
+    sizes: tuple[int, ...],
+    kernel: tuple[int, ...],
+    strides: tuple[int, ...],
+    pads: tuple[int, ...],
+    dilations: tuple[int, ...],
+) -> tuple[Window, ...]:
     rank = len(sizes)
     ones, zeros = (1,) * rank, (0,) * (2 * rank)
     pads = pads or zeros
@@ -107,7 +118,7 @@ def windows(
 def convolve(x: Array, weight: Array, bias: Array | None, axes: tuple[Window, ...], group: int) -> Array:
     """Return the convolution of x [n, C, *sizes] with weight [O, C/group, *kernel] and bias [O]."""
     if all(a.kernel == 1 and not a.padded for a in axes):
-        result = _pointwise(x[(..., *(slice(None, None, a.stride) for a in axes))], weight, group)
+        result = _pointwise(x[_beyond(slice(None, None, a.stride) for a in axes)], weight, group)
     elif group == 1 and all(a.tiles for a in axes):
         result = _patches(x, weight, axes)
     else:
@@ -120,7 +131,8 @@ def _pointwise(x: Array, weight: Array, group: int) -> Array:
     batch, channels, *sizes = x.shape
     columns = x.reshape(batch, group, channels // group, math.prod(sizes))
     matrix = weight.reshape(group, len(weight) // group, channels // group)
-    return np.matmul(matrix, columns).reshape(batch, len(weight), *sizes)
+    result: Array = np.matmul(matrix, columns)
+    return result.reshape(batch, len(weight), *sizes)
 
 
 def _patches(x: Array, weight: Array, axes: tuple[Window, ...]) -> Array:
@@ -130,7 +142,7 @@ def _patches(x: Array, weight: Array, axes: tuple[Window, ...]) -> Array:
     split = x.reshape(batch, channels, *(size for a in axes for size in (a.output, a.kernel)))
     order = (0, *range(2, 2 + 2 * rank, 2), 1, *range(3, 3 + 2 * rank, 2))
     rows = split.transpose(order).reshape(batch, math.prod(a.output for a in axes), -1)
-    result = np.matmul(weight.reshape(len(weight), -1), rows.swapaxes(1, 2))
+    result: Array = np.matmul(weight.reshape(len(weight), -1), rows.swapaxes(1, 2))
     return result.reshape(batch, len(weight), *(a.output for a in axes))
 
 
@@ -139,10 +151,13 @@ class FlatLayout:
     """How one sample lies flat: row pitches, what each phase of the strides holds, where each tap reads.
 
     `placed` has one (target, source) window per phase; `taps` one (phase, shift) pair per kernel element.
+    With one phase the shift grows by `increments` along each axis of the `kernel`.
     """
 
     pitches: tuple[int, ...]
     placed: tuple[tuple[Index, Index], ...]
+    kernel: tuple[int, ...]
+    increments: tuple[int, ...]
     taps: tuple[tuple[int, int], ...]
     inside: Index
 
@@ -169,7 +184,10 @@ def flat_layout(axes: tuple[Window, ...]) -> FlatLayout:
         taps.append((phases.index(phase), shift))
     windows_of = [[a.placed(p) for a, p in zip(axes, phase, strict=True)] for phase in phases]
     placed = ((_beyond(t for t, _ in pairs), _beyond(s for _, s in pairs)) for pairs in windows_of)
-    return FlatLayout(pitches, tuple(placed), tuple(taps), _beyond(slice(0, a.output) for a in axes))
+    kernel = tuple(a.kernel for a in axes)
+    increments = tuple(a.dilation // a.stride * step for a, step in zip(axes, steps, strict=True))
+    inside = _beyond(slice(0, a.output) for a in axes)
+    return FlatLayout(pitches, tuple(placed), kernel, increments, tuple(taps), inside)
 
 
 def _beyond(spatial: Iterable[slice]) -> Index:
@@ -210,10 +228,21 @@ def _columns(flat: Array, matrix: Array, layout: FlatLayout, result: Array) -> N
     for start in range(0, length, width):
         stop = min(start + width, length)
         block = columns[..., : stop - start]
-        for tap, (phase, shift) in enumerate(layout.taps):
-            shifted = flat[phase, :, start + shift : stop + shift]
-            block[:, :, tap] = shifted.reshape(group, -1, stop - start)
+        if len(flat) == 1:
+            block.reshape(channels, *layout.kernel, -1)[:] = _shifted(flat[0], layout, start, stop)
+        else:
+            for tap, (phase, shift) in enumerate(layout.taps):
+                shifted = flat[phase, :, start + shift : stop + shift]
+                block[:, :, tap] = shifted.reshape(group, -1, stop - start)
         np.matmul(matrix, block.reshape(group, -1, stop - start), out=result[..., start:stop])
+
+
+def _shifted(flat: Array, layout: FlatLayout, start: int, stop: int) -> Array:
+    """Return the flat stream [C, length] seen from every tap: a view [C, *kernel, stop - start]."""
+    row, item = flat.strides
+    strides = (row, *(item * increment for increment in layout.increments), item)
+    shape = (len(flat), *layout.kernel, stop - start)
+    return np.ndarray(shape, flat.dtype, flat, start * item, strides)
 
 
 def convolve_transposed(
