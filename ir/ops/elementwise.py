@@ -69,7 +69,7 @@ def hard_swish(x: Array) -> Array:
 
 
 # erf on [-4, 4] as x P(x²) / R(x²), highest power first: the coefficients of Eigen's and XLA's single
-# precision erf. Evaluated in double precision the error is below 1e-7 everywhere.
+# precision erf. Evaluated in single precision the error is below 5e-7 everywhere.
 ERF_NUMERATOR = (
     -2.72614225801306e-10, 2.77068142495902e-08, -2.10102402082508e-06, -5.69250639462346e-05,
     -7.34990630326855e-04, -2.95459980854025e-03, -1.60960333262415e-02,
@@ -78,7 +78,7 @@ ERF_DENOMINATOR = (
     -1.45660718464996e-05, -2.13374055278905e-04, -1.68282697438203e-03, -7.37332916720468e-03,
     -1.42647390514189e-02,
 )  # fmt: skip
-BLOCK = 2**14  # elements whose double precision intermediates stay in the cache
+BLOCK = 2**14  # elements whose intermediates stay in the cache
 
 
 def erf(x: Array) -> Array:
@@ -86,10 +86,11 @@ def erf(x: Array) -> Array:
     result = np.empty_like(flat)
     for start in range(0, flat.size, BLOCK):
         part = slice(start, start + BLOCK)
-        z = np.clip(flat[part].astype(np.float64), -4, 4)
+        z = np.clip(flat[part], -4, 4)
         square = z * z
-        quotient = z * _polynomial(ERF_NUMERATOR, square) / _polynomial(ERF_DENOMINATOR, square)
-        result[part] = np.clip(quotient, -1, 1)
+        z *= _polynomial(ERF_NUMERATOR, square)
+        z /= _polynomial(ERF_DENOMINATOR, square)
+        np.clip(z, -1, 1, out=result[part])
     return result.reshape(x.shape)
 
 
@@ -105,7 +106,11 @@ def _polynomial(coefficients: Sequence[float], x: Array) -> Array:
 def gelu(x: Array, *, approximate: str) -> Array:
     if approximate == "tanh":
         return x * (0.5 + 0.5 * np.tanh((x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)))
-    return x * (0.5 + 0.5 * erf(x * math.sqrt(0.5)))
+    y = erf(x * math.sqrt(0.5))
+    y += 1
+    y *= x
+    y *= 0.5
+    return y
 
 
 def silu(x: Array) -> Array:
