@@ -42,7 +42,7 @@ bench: $(VENV)/installed-dev  ## time compiling and running
 	$(BIN)/python benchmarks/bench.py
 
 results: $(VENV)/installed-dev  ## measure the tables of docs/ again
-	$(BIN)/python benchmarks/results.py
+	$(BIN)/python benchmarks/results.py --write docs/results.md
 
 fuzz: $(VENV)/installed-dev  ## feed random graphs and damaged files to the compiler
 	$(BIN)/python -m pytest tests/fuzz

@@ -1,0 +1,187 @@
+"""Measure what compiled networks reach: accuracy, agreement, spikes and energy at every time step.
+
+    python benchmarks/results.py [--short] [--write docs/results.md]
+
+Compiles the example networks, the shared networks where they are (SNNC_SHARED, or `shared` beside the
+repository) and the exported sentence encoder where `make real` has left it, with calibration data that are
+never evaluation data, and prints one Markdown table per network and method. Deterministic.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from snnc.backends.reference import Simulator
+from snnc.data import Dataset, Normalise, load_data
+from snnc.driver import Options, compile_model
+from snnc.evaluation import Evaluation, evaluate
+from snnc.source_model import SourceModel
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = Path(os.environ.get("SNNC_SHARED", ROOT.parent / "shared")) / "models"
+REAL = ROOT / ".real"
+DIGITS = ROOT / "examples" / "digits"
+CIFAR_MEAN, CIFAR_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One table: a network, how it is compiled, how long it runs, on which data."""
+
+    title: str
+    model: Path
+    calibration: Path | None
+    test: Path
+    normalise: Normalise = field(default_factory=Normalise)
+    method: str = "multi-spike"
+    steps: tuple[int, ...] = (1, 2, 4, 8)
+    limit: int | None = None
+
+
+def digits(title: str, name: str, method: str, steps: tuple[int, ...]) -> Case:
+    data = DIGITS / "digits_calibration.npz", DIGITS / "digits_test.npz"
+    return Case(title, DIGITS / name, *data, Normalise(1 / 16), method, steps)
+
+
+def shared(
+    network: tuple[str, str, str, Normalise], method: str = "multi-spike", limit: int | None = None
+) -> Case:
+    title, name, data, normalise = network
+    steps = (1, 2, 4, 8) if method == "multi-spike" else (1, 2, 4, 8, 16, 32, 64)
+    files = SHARED / f"{data}_calibration.npz", SHARED / f"{data}_test.npz"
+    return Case(title, SHARED / name, *files, normalise, method, steps, limit)
+
+
+def cases(short: bool) -> list[Case]:
+    """Return the tables to make, cheapest first."""
+    few, many = (1, 2, 4, 8), (1, 2, 4, 8, 16, 32, 64)
+    found = [
+        digits("Digits CNN", "digits_cnn.onnx", "multi-spike", few),
+        digits("Digits ViT", "digits_vit.onnx", "multi-spike", few),
+    ]
+    if short:
+        return found
+    found += [
+        digits("Digits CNN", "digits_cnn.onnx", "if", many),
+        digits("Digits ViT", "digits_vit.onnx", "if", many),
+    ]
+    resnet = (
+        "ResNet-20, CIFAR-10",
+        "cifar10_resnet20.onnx",
+        "cifar10",
+        Normalise(1 / 255, CIFAR_MEAN, CIFAR_STD),
+    )
+    vit = ("ViT, CIFAR-10", "cifar10_vit.onnx", "cifar10", Normalise(1 / 255, (0.5,), (0.5,)))
+    mnist = ("CNN, MNIST", "mnist_cnn.onnx", "mnist", Normalise(1 / 255, (0.1307,), (0.3081,)))
+    return [
+        *found,
+        shared(mnist),
+        shared(resnet),
+        replace(shared(resnet), calibration=None),
+        shared(vit),
+        shared(resnet, "if", 500),
+        shared(vit, "if", 200),
+    ]
+
+
+def measure(case: Case) -> Evaluation:
+    """Compile one case and evaluate it."""
+    calibration = None
+    if case.calibration is not None:
+        calibration = load_data(case.calibration, normalise=case.normalise)
+    data = load_data(case.test, normalise=case.normalise, limit=case.limit)
+    graph = compile_model(case.model, calibration, Options(method=case.method)).graph
+    return evaluate(graph, case.model, data, max(case.steps))
+
+
+def table(case: Case, result: Evaluation) -> str:
+    """Return one case as Markdown."""
+    source = "without calibration data" if case.calibration is None else "calibrated"
+    columns = (
+        "T",
+        "accuracy %",
+        "agreement with the ANN %",
+        "relative error",
+        "unit spikes / neuron / step",
+        "energy / ANN fp32",
+        "energy / ANN int8",
+    )
+    lines = [
+        f"### {case.title}: `{case.method}`, {source}",
+        "",
+        f"{result.samples} test samples, ANN {100 * result.ann:.2f} %.",
+        "",
+        f"| {' | '.join(columns)} |",
+        "|---" * len(columns) + "|",
+    ]
+    for step in result.steps:
+        if step.t in case.steps:
+            energy = step.energy
+            lines.append(
+                f"| {step.t} | {100 * step.value:.2f} | {100 * step.agreement:.2f} | {step.relative_error:.4f} "
+                f"| {step.unit_spikes_per_neuron:.2f} | {energy.ratio_fp32:.2f} | {energy.ratio_int8:.2f} |"
+            )
+    return "\n".join([*lines, ""])
+
+
+def sentence_encoder() -> str:
+    """Return the table of the pretrained sentence encoder: cosine of mean-pooled embeddings."""
+    model, steps = REAL / "minilm.onnx", 8
+    data = load_data(REAL / "test.npz")
+    graph = compile_model(model, load_data(REAL / "calib.npz")).graph
+    expected = embeddings(next(iter(SourceModel(model).run(dict(data.arrays)).values())), data)
+    run = Simulator(graph).run(dict(data.arrays), steps)
+    spikes = evaluate(graph, model, data, steps, metric="cosine").steps
+    lines = [
+        "### MiniLM-L6 sentence encoder: `multi-spike`, calibrated",
+        "",
+        f"{len(expected)} sentences; cosine of the sentence embedding with the ANN's.",
+        "",
+        "| T | mean cosine | worst cosine | unit spikes / neuron / step | energy / ANN fp32 |",
+        "|---|---|---|---|---|",
+    ]
+    for t in (1, 2, 4, 8):
+        cosine = (embeddings(next(iter(run.outputs.values()))[t - 1], data) * expected).sum(axis=1)
+        step = spikes[t - 1]
+        lines.append(
+            f"| {t} | {cosine.mean():.4f} | {cosine.min():.4f} | {step.unit_spikes_per_neuron:.2f} "
+            f"| {step.energy.ratio_fp32:.2f} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def embeddings(hidden: np.ndarray, data: Dataset) -> np.ndarray:
+    """Return the mean of the hidden states over the unmasked tokens, at unit length."""
+    mask = np.asarray(data.arrays["attention_mask"], np.float64)[..., None]
+    mean = (hidden * mask).sum(axis=1) / mask.sum(axis=1)
+    return mean / np.linalg.norm(mean, axis=1, keepdims=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--short", action="store_true", help="only the example networks, default method")
+    parser.add_argument("--write", type=Path, help="write the tables to this file as well")
+    options = parser.parse_args()
+    tables = []
+    for case in cases(options.short):
+        if not case.model.exists():
+            print(f"skipped: {case.title}: {case.model.name} is not there", file=sys.stderr)
+            continue
+        tables.append(table(case, measure(case)))
+        print(tables[-1], flush=True)
+    if (REAL / "minilm.onnx").exists() and not options.short:
+        tables.append(sentence_encoder())
+        print(tables[-1], flush=True)
+    if options.write:
+        intro = "# Results\n\nMeasured by `make results`; calibration data are never evaluation data.\n"
+        options.write.write_text("\n".join([intro, *tables]))
+
+
+if __name__ == "__main__":
+    main()
