@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+# Before numpy is imported: small products gain nothing from threads, and where cores are busy its threads
+# wait for each other, ten times as long as they compute.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("SNNC_SHARED", REPOSITORY.parent / "shared"))
 
