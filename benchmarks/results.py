@@ -122,11 +122,16 @@ def table(case: Case, result: Evaluation) -> str:
     ]
     for step in result.steps:
         if step.t in case.steps:
-            energy = step.energy
-            lines.append(
-                f"| {step.t} | {100 * step.value:.2f} | {100 * step.agreement:.2f} | {step.relative_error:.4f} "
-                f"| {step.unit_spikes_per_neuron:.2f} | {energy.ratio_fp32:.2f} | {energy.ratio_int8:.2f} |"
+            numbers = (
+                f"{step.t}",
+                f"{100 * step.value:.2f}",
+                f"{100 * step.agreement:.2f}",
+                f"{step.relative_error:.4f}",
+                f"{step.unit_spikes_per_neuron:.2f}",
+                f"{step.energy.ratio_fp32:.2f}",
+                f"{step.energy.ratio_int8:.2f}",
             )
+            lines.append(f"| {' | '.join(numbers)} |")
     return "\n".join([*lines, ""])
 
 

@@ -111,7 +111,8 @@ def _signed_digits() -> NDArray[np.uint8]:
     """Return, for 0..2^16-1, the non-zero digits of the non-adjacent form: popcount(k xor 3k)."""
     k = np.arange(2**16, dtype=np.int64)
     changed = k ^ (3 * k)
-    return np.unpackbits(changed.view(np.uint8).reshape(-1, 8), axis=1).sum(axis=1).astype(np.uint8)
+    digits = np.unpackbits(changed.view(np.uint8).reshape(-1, 8), axis=1).sum(axis=1)
+    return np.asarray(digits, np.uint8)
 
 
 def unit_spikes(payload: Array) -> NDArray[np.uint8]:

@@ -12,6 +12,7 @@ from snnc.ir.shapes import Shape, show_shape
 
 if TYPE_CHECKING:
     from snnc.ir.codebooks import Payload
+    from snnc.ir.kernel_types import Array
 
 DTYPES: dict[str, np.dtype[np.generic]] = {
     "f32": np.dtype(np.float32),
@@ -79,7 +80,7 @@ class SpikeType:
 Type: TypeAlias = TensorType | SpikeType
 
 
-def dtype_name(array: np.ndarray) -> str:  # type: ignore[type-arg]  # any element type is looked up
+def dtype_name(array: Array) -> str:
     """Return the name of an array's element type; `TypeInferenceError` if the IR has none."""
     try:
         return DTYPE_NAMES[array.dtype]

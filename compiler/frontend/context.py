@@ -32,7 +32,7 @@ Entry: TypeAlias = Value | Array
 _MISSING = object()
 
 
-class Rejected(SnncError):
+class RejectedError(SnncError):
     """One node that cannot be compiled, and why. Collected by the importer, never shown alone."""
 
     code = "unsupported-op"
@@ -168,7 +168,7 @@ class NodeContext:
 
     def reject(self, reason: str, help: str | None = None) -> NoReturn:
         """Refuse this node; the importer reports it together with all others."""
-        raise Rejected(reason, where=self.name, help=help)
+        raise RejectedError(reason, where=self.name, help=help)
 
 
 def settled(array: Array) -> Array:
@@ -186,4 +186,4 @@ def to_supported(array: Array) -> Array:
 
 
 Handler: TypeAlias = "Callable[[NodeContext], Entry | Sequence[Entry]]"
-__all__ = ["Entry", "Handler", "NodeContext", "Rejected", "Type", "to_supported"]
+__all__ = ["Entry", "Handler", "NodeContext", "RejectedError", "Type", "to_supported"]

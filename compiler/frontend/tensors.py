@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from snnc.frontend.context import Rejected, to_supported
+from snnc.frontend.context import RejectedError, to_supported
 from snnc.ir.errors import ModelError
 from snnc.ir.types import DTYPE_NAMES
 
@@ -42,7 +42,7 @@ class TensorReader:
             array = array.astype(np.int8 if tensor.data_type == onnx.TensorProto.INT4 else np.uint8)
         array = to_supported(array)
         if array.dtype not in DTYPE_NAMES:
-            raise Rejected(
+            raise RejectedError(
                 f"tensor {tensor.name!r} holds {_type_name(tensor)} elements, which are not supported"
             )
         return array
@@ -158,7 +158,9 @@ def _element_type(tensor: onnx.TensorProto) -> np.dtype[np.generic]:
     except (KeyError, ValueError):
         raise ModelError(f"tensor {tensor.name!r} has the unknown element type {tensor.data_type}") from None
     if dtype.kind == "O":
-        raise Rejected(f"tensor {tensor.name!r} holds {_type_name(tensor)} elements, which are not supported")
+        raise RejectedError(
+            f"tensor {tensor.name!r} holds {_type_name(tensor)} elements, which are not supported"
+        )
     return dtype
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from snnc.frontend.context import NodeContext, Rejected, to_supported
+from snnc.frontend.context import NodeContext, RejectedError, to_supported
 from snnc.frontend.handlers import handlers
 from snnc.frontend.loader import DEFAULT_DOMAINS, NEWEST_OPSET
 from snnc.frontend.weights import NonFinite
@@ -122,7 +122,7 @@ class Walk:
         try:
             onnx.checker.check_node(node, self.checker)
         except onnx.checker.ValidationError as problem:
-            raise Rejected(f"it is not a valid ONNX node: {str(problem).splitlines()[0]}") from None
+            raise RejectedError(f"it is not a valid ONNX node: {str(problem).splitlines()[0]}") from None
 
     def _unique_name(self, node: onnx.NodeProto) -> str:
         base = node.name or f"{node.op_type}_{next(filter(None, node.output), 'nothing')}"
@@ -151,7 +151,7 @@ class Walk:
 
     def _initializer(self, tensor: str) -> Entry:
         if tensor in self.sparse:
-            raise Rejected(f"its input {tensor!r} is a sparse tensor", help="export dense weights")
+            raise RejectedError(f"its input {tensor!r} is a sparse tensor", help="export dense weights")
         if tensor not in self.initializers:
             raise ModelError(f"tensor {tensor!r} is read before anything gives it")
         array = self.source.reader.array(self.initializers[tensor])
@@ -169,7 +169,7 @@ class Walk:
             if index < len(results):
                 self._bind(node, tensor, results[index])
             elif tensor in self.live:
-                raise Rejected(f"its output {tensor!r} is used; only the first {len(results)} can be")
+                raise RejectedError(f"its output {tensor!r} is used; only the first {len(results)} can be")
 
     def _bind(self, node: onnx.NodeProto, tensor: str, entry: Entry) -> None:
         if isinstance(entry, Value):
@@ -198,15 +198,15 @@ class Walk:
 def find_handler(node: onnx.NodeProto, opset: int) -> Handler:
     """Return the handler of a node, or refuse the operator."""
     if node.domain not in DEFAULT_DOMAINS:
-        raise Rejected(
+        raise RejectedError(
             f"operators of domain {node.domain!r} are not supported",
             help="export the model with operators of the ONNX standard only",
         )
     table = handlers()
     if node.op_type not in table:
-        raise Rejected(f"operator {node.op_type} is not supported", help=_advice(node.op_type, table))
+        raise RejectedError(f"operator {node.op_type} is not supported", help=_advice(node.op_type, table))
     if not definition_known(node.op_type, opset):
-        raise Rejected(
+        raise RejectedError(
             f"opset {opset} changed {node.op_type}; definitions up to opset {NEWEST_OPSET} are known",
             help=f"export the model with opset {NEWEST_OPSET}",
         )

@@ -30,7 +30,7 @@ def _show_argument(value: object) -> str:
     return value if isinstance(value, str) else repr(value)
 
 
-def make_codebook(name: str, arguments: Sequence[object]) -> Codebook:
+def make_codebook(name: str, arguments: Sequence[Any]) -> Codebook:
     """Return the codebook of that name with its fields in declared order; `ParseError` if it cannot be."""
     if name not in CODEBOOKS:
         raise ParseError(f"there is no codebook {name!r}", help=did_you_mean(name, CODEBOOKS))

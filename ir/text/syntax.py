@@ -109,10 +109,10 @@ def read_document(text: str) -> Document:
     try:
         return lark.parse(text)  # type: ignore[return-value]  # the transformer makes the tree a Document
     except UnexpectedCharacters as error:
-        raise _unexpected(text, error.pos_in_stream, _expected(lark, error.allowed)) from None
+        raise _unexpected(text, error.pos_in_stream or 0, _expected(lark, error.allowed)) from None
     except UnexpectedToken as error:
         ended = error.token.type == "$END"
-        offset = len(text) if ended else error.token.start_pos
+        offset = len(text) if ended else error.token.start_pos or 0
         assert offset is not None, "the lexer knows where its tokens begin"
         raise _unexpected(text, offset, _expected(lark, error.expected)) from None
 
@@ -174,7 +174,7 @@ def unquote(token: Token, prefix: int = 0) -> str:
         result: str = json.loads(text)
     except json.JSONDecodeError as error:
         message = f"the string is not JSON: {error.msg}"
-        raise ParseError(message, where=f"{token.line}:{token.column + prefix + error.pos}") from None
+        raise ParseError(message, where=f"{token.line}:{(token.column or 1) + prefix + error.pos}") from None
     return result
 
 

@@ -14,7 +14,7 @@ from snnc.ir.text.syntax import fault, place
 from snnc.ir.types import DTYPE_NAMES, DTYPES, TensorType
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from lark import Token
 
@@ -58,8 +58,10 @@ def _parse(text: str, token: Token, type_: TensorType) -> Array:
     if len(parts) != count:
         fault(token, f"{len(parts)} elements are written, the type {type_} holds {count}")
     dtype = DTYPES[type_.dtype]
-    convert = {"f": _real, "b": _boolean}.get(dtype.kind, _integer)
-    offset = token.start_pos + 1
+    convert: Callable[[str, np.dtype[Any]], float | int | bool | None] = {"f": _real, "b": _boolean}.get(
+        dtype.kind, _integer
+    )
+    offset = (token.start_pos or 0) + 1
     elements = []
     for part in parts:
         element = convert(part.strip(), dtype)
@@ -68,7 +70,7 @@ def _parse(text: str, token: Token, type_: TensorType) -> Array:
             raise ParseError(f"{part.strip()[:40]!r} is not an element of {type_}", where=where)
         elements.append(element)
         offset += len(part) + 1
-    return np.array(elements, dtype).reshape(type_.shape)
+    return np.array(elements, dtype).reshape(concrete(type_.shape, 1))
 
 
 def _real(text: str, dtype: np.dtype[Any]) -> float | None:
