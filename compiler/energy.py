@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from snnc.ir.codebooks import unit_spikes
+from snnc.ir.op import Role
 from snnc.ir.shapes import Batch, concrete, per_sample
 from snnc.ir.types import SpikeType
 
@@ -102,7 +103,9 @@ def count_step(graph: Graph) -> Counts:
             macs += outputs if node.expect else 0  # the division of a product's accumulator by t
         elif node.op.synaptic:
             macs += synaptic_macs(node, graph)
-        elif not (has_spikes(node) and passes_spikes(node)):
+        elif isinstance(node.result.type, SpikeType):
+            adds += node.op.cost * elements(node)  # integers compared or added: pools, sums of spikes
+        elif not (has_spikes(node) and node.op.role in (Role.LINEAR, Role.MULTILINEAR)):
             macs += node.op.cost * elements(node)
             special += node.op.special * elements(node)
     return Counts(macs, adds, special, neurons)
@@ -115,11 +118,6 @@ def synaptic_step_macs(graph: Graph) -> float:
 
 def has_spikes(node: Node) -> bool:
     return any(isinstance(operand.type, SpikeType) for operand in node.operands)
-
-
-def passes_spikes(node: Node) -> bool:
-    """Tell whether the node's whole work is priced by the spikes it reads (or it only moves them)."""
-    return node.op.role.value in ("linear", "multilinear") or isinstance(node.result.type, SpikeType)
 
 
 def elements(node: Node) -> int:
@@ -219,10 +217,6 @@ def spike_fan_out(user: Node, value: Value, graph: Graph) -> Array | None:
     if user.op.name == "matmul":
         return np.asarray(product_fan_out(user, value))
     copies = per_sample(user.result.type.shape) / per_sample(value.type.shape)
-    kernel, strides = user.attributes.get("kernel"), user.attributes.get("strides")
-    if isinstance(kernel, tuple):
-        windows = product(kernel) / (product(strides) if isinstance(strides, tuple) else 1)
-        return np.asarray(max(1.0, windows))
     return np.asarray(max(1.0, copies))
 
 

@@ -132,8 +132,8 @@ class Op:
     `operands` names the operands; a last name ending in `*` takes any number (at least one).
     `homogeneous`: F(c x) = c F(x) for every c > 0, so its expectation node needs no division.
     `payload`: the payload range of the result when operands are spikes; None means the result is real.
-    `fan_out(shape, result_shape, **attributes)`: for a synaptic op, how many synapses each element of the
-    first operand drives (shapes for one sample); broadcastable to the first one.
+    `fan_out(shape, result_shape, **attributes)`: for an op with synapses (or windows), how many each element
+    of the first operand drives (shapes for one sample); broadcastable to the first one.
     `cost`: multiply-accumulates per output element of an op that is not synaptic (energy estimates).
     `special`: special functions (exp, sqrt, division, …) per output element, counted and never priced.
     """

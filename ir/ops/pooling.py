@@ -117,6 +117,27 @@ def avg_pool(
     return x
 
 
+def fan_out_avg_pool(
+    shape: Ints,
+    result_shape: Ints,
+    *,
+    kernel: Ints,
+    strides: Ints,
+    pads: Ints,
+    dilations: Ints,
+    ceil: bool,
+    count_include_pad: bool,
+) -> Array:
+    """Return how many windows read each position."""
+    drives: Array = np.ones((1, 1), int)
+    for window in windows(shape, kernel=kernel, strides=strides, pads=pads, dilations=dilations, ceil=ceil):
+        reads = np.zeros(window.size, int)
+        for _, inputs in window.taps():
+            reads[inputs] += 1
+        drives = np.multiply.outer(drives, reads)
+    return drives
+
+
 def check_window(rank: int, kernel: Ints, strides: Ints, pads: Ints, dilations: Ints) -> None:
     """Refuse window attributes of the wrong length or out of range."""
     for name, values, length, least in (
@@ -198,6 +219,7 @@ OPS = (
             **ATTRIBUTES,
             "count_include_pad": Attribute(Kind.BOOL, False, "count the padding (never what lies beyond it)"),
         },
+        fan_out=fan_out_avg_pool,
         cost=1.0,
     ),
 )
