@@ -68,6 +68,14 @@ class Evaluation:
     steps: list[StepResult]
     seconds: float
 
+    def costlier(self, than: Literal["fp32", "int8"]) -> list[int]:
+        """Return the steps after which the spiking network needed more energy than the source network."""
+        ratios = {
+            step.t: step.energy.ratio_fp32 if than == "fp32" else step.energy.ratio_int8
+            for step in self.steps
+        }
+        return [t for t, ratio in ratios.items() if ratio > 1]
+
     def to_json(self) -> dict[str, object]:
         return {
             "samples": self.samples,

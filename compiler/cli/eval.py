@@ -114,6 +114,21 @@ def show_evaluation(result: Evaluation) -> None:
     click.echo()
     click.echo(f"{count(result.samples, 'sample')} in {result.seconds:.1f} s")
     click.echo("not priced: " + ", ".join(result.steps[-1].energy.not_priced))
+    for remark in losses(result):
+        click.echo(remark)
+
+
+def losses(result: Evaluation) -> list[str]:
+    """Say plainly where the spiking network needs more energy than the source network."""
+    remarks = []
+    for steps, name in (
+        (result.costlier("fp32"), "in float32"),
+        (result.costlier("int8"), "quantised to int8"),
+    ):
+        if steps:
+            when = "at every t" if len(steps) == len(result.steps) else f"from t = {steps[0]} on"
+            remarks.append(f"the spiking network needs MORE energy than the ANN {name} {when}")
+    return remarks
 
 
 def show_energy(picojoules: float) -> str:

@@ -288,6 +288,15 @@ def test_eval(snnc: Snnc, digits: Path, compiled: Path) -> None:
     assert table[3].split()[:3] == ["1", f"{100 * first['value']:.2f}", "%"]
 
 
+def test_eval_says_when_the_spiking_network_loses(snnc: Snnc, digits: Path, compiled: Path) -> None:
+    command = ["eval", compiled / "cnn.sir", "--model", digits / "digits_cnn.onnx", "--data",
+               digits / "digits_test.npz", "--limit", "50"]  # fmt: skip
+    long = snnc(*command, "-T", "8").stdout
+    assert "MORE energy than the ANN in float32 from t = 6 on" in long
+    assert "MORE energy than the ANN quantised to int8 at every t" in long
+    assert "in float32" not in snnc(*command, "-T", "1").stdout
+
+
 @pytest.mark.parametrize("metric", ["relative_error", "cosine"])
 def test_eval_without_labels(snnc: Snnc, digits: Path, compiled: Path, out: Path, metric: str) -> None:
     np.save(out / "x.npy", np.load(digits / "digits_test.npz")["x"][:10])
