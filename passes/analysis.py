@@ -22,13 +22,14 @@ def static_values(graph: Graph) -> set[Value]:
     """Return the values that never vary in time.
 
     Integer and boolean inputs (token ids, masks) are presented unchanged at every step, constants too;
-    so is every pure function of them. An embedding ends this: its result is the network's analog input.
+    so is every pure function of them. An embedding in reals ends this: it is the network's analog input.
     """
     static = {
         value for value in graph.inputs if not isinstance(value.type, SpikeType) and not value.type.is_real
     }
     for node in graph:
-        pure = node.op.role is not Role.STATEFUL and node.op.name != "embedding"
+        analog = node.op.name == "embedding" and node.result.type.is_real
+        pure = node.op.role is not Role.STATEFUL and not analog
         if pure and all(operand in static for operand in node.operands):
             static.add(node.result)
     return static

@@ -1,8 +1,8 @@
 """A symbolic batch for a model that was exported with a fixed one.
 
 Inputs get N in the place of the fixed leading dimension B. Then only constants still say B: targets of
-reshapes, expansions and resizes, and arrays that are concatenated with streams. `SymbolicBatch` restates
-those, node by node; `per_sample` measures whether it guessed right.
+reshapes, expansions and resizes, indices that count samples, and arrays that are concatenated with streams.
+`SymbolicBatch` restates those, node by node; `per_sample` measures whether it guessed right.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from snnc.frontend.batch_indices import counted
 from snnc.frontend.signature import Unknown
 from snnc.ir.graph import Graph, Value
 from snnc.ir.shapes import Batch, batch_axis, concrete, per_sample
@@ -75,6 +76,8 @@ class SymbolicBatch:
         if node.op_type == "Reshape" and _is_constant(result, 1):
             copies = not any(item.name == "allowzero" and item.i for item in node.attribute)
             result[1] = self._target(data, _ints(result[1]), copies)
+        if node.op_type in ("Gather", "GatherND") and _is_index(result, 1):
+            result[1] = counted(graph, node, name, result, self.size)
         position = _SIZES.get(node.op_type, len(result))
         if _is_constant(result, position):
             result[position] = self._sizes(data, _ints(result[position]))
@@ -160,6 +163,12 @@ def _is_constant(inputs: Sequence[Entry | None], index: int) -> bool:
     """Tell whether an input is a known array of integers without a symbolic dimension."""
     entry = inputs[index] if index < len(inputs) else None
     return isinstance(entry, np.ndarray) and entry.dtype.kind in "iu" and entry.ndim == 1 and entry.size > 0
+
+
+def _is_index(inputs: Sequence[Entry | None], index: int) -> bool:
+    """Tell whether an input is a known array of integers with at least one axis."""
+    entry = inputs[index]
+    return isinstance(entry, np.ndarray) and entry.dtype.kind in "iu" and entry.ndim > 0 and entry.size > 0
 
 
 def _ints(entry: Entry | None) -> list[int]:

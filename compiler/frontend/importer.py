@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import onnx
 
 from snnc.frontend.batch import SymbolicBatch, fixed_batches, pinned_batch
+from snnc.frontend.independence import mixing_nodes
 from snnc.frontend.loader import Source, open_source
 from snnc.frontend.per_sample import behaves_per_sample
 from snnc.frontend.signature import declared_inputs, input_types
-from snnc.frontend.walk import Imported, Walk
+from snnc.frontend.walk import Fate, Imported, Walk
 from snnc.ir.errors import SnncError, UnsupportedOpError
 from snnc.ir.shapes import Batch
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from snnc.frontend.signature import Pins
     from snnc.ir.graph import Graph
     from snnc.ir.types import TensorType
+
+MIXING = "its result for one sample depends on the others, or on how many there are"
 
 
 def import_onnx(source: str | Path | onnx.ModelProto, *, shapes: Pins | None = None) -> Graph:
@@ -59,7 +63,20 @@ def _import_stated(source: Source, pins: Pins) -> Imported:
     """Import with the batch that the model states or the user pins."""
     size = pinned_batch(declared_inputs(source.model.graph), pins)
     batch = None if size is None else SymbolicBatch(size)
-    return Walk(source, input_types(source.model.graph, pins), batch).run()
+    imported = Walk(source, input_types(source.model.graph, pins), batch).run()
+    return imported if imported.rejected else without_mixing(imported)
+
+
+def without_mixing(imported: Imported) -> Imported:
+    """Reject the nodes whose result for one sample depends on the others in the batch."""
+    mixing = {name for node in mixing_nodes(imported.graph) for name in node.origin}
+    fates = (
+        replace(fate, fate=Fate.REJECTED, reason=MIXING, help="samples are compiled independently")
+        if fate.name in mixing
+        else fate
+        for fate in imported.fates
+    )
+    return replace(imported, fates=tuple(fates)) if mixing else imported
 
 
 def _import_symbolic(source: Source, pins: Pins | None) -> Imported | None:

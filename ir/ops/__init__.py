@@ -9,6 +9,7 @@ from snnc.ir.errors import TypeInferenceError, did_you_mean
 from snnc.ir.ops import (
     arithmetic,
     elementwise,
+    indexing,
     logic,
     movement,
     neuron,
@@ -35,6 +36,7 @@ FAMILIES = {
     "pooling": pooling,
     "reduction": reduction,
     "movement": movement,
+    "indexing": indexing,
     "quantisation": quantisation,
     "sources": source,
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snnc.ir.graph import Graph
+from snnc.ir.ops import get_op
 from snnc.ir.shapes import Batch
 from snnc.ir.types import DTYPES, TensorType
 
@@ -40,7 +41,9 @@ class Case:
             name: graph.add_tensor(name, value) if isinstance(value, np.ndarray) else value
             for name, value in self.attributes.items()
         }
-        graph.add_output(graph.append(self.op, operands, attributes), "y")
+        # An input of an op that takes none only says what the batch size is.
+        read = operands if get_op(self.op).operands else []
+        graph.add_output(graph.append(self.op, read, attributes), "y")
         return graph
 
 
@@ -270,6 +273,20 @@ MOVEMENT = (
     case("space_to_depth", "f32 N x 2 x 4 x 6", block=2),
 )
 
+INDEXING = (
+    case("range", "i64 N x 3", size=(N,), step=5),
+    case("range", "i64 N x 3", size=(Batch(2),), start=7, step=-1),
+    case("range", "i64 N x 3", size=(4,)),
+    case("take", "f32 N x 5 x 2", "i64 N x 3", axis=1, within=(-5, 5)),
+    case("take", "bool N x 5", "i32 3 x 1", axis=-1, within=(-5, 5)),
+    case("take", "f32 6N", "i64 N x 2", axis=0, within=(-6, 6)),
+    case("gather_elements", "f32 N x 5 x 4", "i64 N x 7 x 3", axis=1, within=(-5, 5)),
+    case("gather_elements", "i64 N x 5", "i32 N x 2", axis=-1, within=(-5, 5)),
+    case("gather_nd", "f32 4 x 5 x 2", "i64 N x 3 x 2", within=(-4, 4)),
+    case("gather_nd", "bool 4 x 5", "i64 N x 3 x 2", within=(-4, 4)),
+    case("gather_nd", "f32 N x 3 x 4 x 2", "i64 N x 3 x 6 x 1", batch_dims=2, within=(-4, 4)),
+)
+
 SCALES = np.array([0.1, 0.2, 0.3], np.float32)
 
 QUANTISATION = (
@@ -293,5 +310,6 @@ CASES = (
     *LOGIC,
     *NORMALISATIONS,
     *MOVEMENT,
+    *INDEXING,
     *QUANTISATION,
 )

@@ -176,7 +176,10 @@ def test_range_over_the_batch_is_refused() -> None:
         node("Size", ["x"], ["limit"]),
         node("Range", ["start", "limit", "delta"], ["y"]),
     ]
-    assert "it counts up to the batch size" in refusal(nodes, {"start": np.array(0), "delta": np.array(1)})
+    told = refusal(nodes, {"start": np.array(0), "delta": np.array(1)})
+    assert '"Range_y" (Range): its result for one sample depends on the others' in told
+    told = refusal(nodes, {"start": np.array(2), "delta": np.array(1)})
+    assert "it counts from 2 to 16N by 1; only counts from 0 up can be compiled" in told
 
 
 @pytest.mark.parametrize("upper", [0, 1])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from snnc.backends.onnx.emitters import (
     elementwise,
+    indexing,
     logic,
     movement,
     neuron,
@@ -29,6 +30,7 @@ EMITTERS: dict[str, Emitter] = {
     **pooling.EMITTERS,
     **reduction.EMITTERS,
     **movement.EMITTERS,
+    **indexing.EMITTERS,
     **quantisation.EMITTERS,
     **source.EMITTERS,
 }

@@ -12,6 +12,7 @@ from snnc.frontend.handlers import (
     arithmetic,
     elementwise,
     images,
+    indexing,
     logic,
     movement,
     normalisation,
@@ -39,6 +40,7 @@ FAMILIES = (
     synapse,
     products,
     movement,
+    indexing,
     images,
     shapes,
 )

@@ -7,21 +7,17 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 
 from snnc.frontend.handlers.shapes import known_dims
-from snnc.frontend.handlers.synapse import always_rejected
-from snnc.ir.graph import Value
 from snnc.ir.shapes import Batch, broadcast, element_count, normalise_axis, show_shape, static_dim
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from snnc.frontend.context import Entry, Handler, NodeContext
-    from snnc.ir.kernel_types import Array
     from snnc.ir.shapes import Dim, Shape
 
 Ints = tuple[int, ...]
 
 BATCH_HELP = "export the model with a dynamic batch axis, or pin the batch with --shape input=1,…"
-INDEX_HELP = "only indices that are constant in the model can be compiled"
 
 # Exporters write an end this far (or farther) for "to the border".
 FAR = 2**31 - 1
@@ -202,28 +198,6 @@ def split(ctx: NodeContext) -> Sequence[Entry]:
     return [cut(ctx, x, axis, slice(end - size, end, 1)) for size, end in zip(sizes, ends, strict=True)]
 
 
-def gather(ctx: NodeContext) -> Entry:
-    x, indices = ctx.entry(0), ctx.entry(1)
-    axis = normalise_axis(ctx.attribute("axis", 0), len(ctx.shape(x)))
-    if not isinstance(indices, Value):
-        return taken(ctx, x, axis, indices)
-    if isinstance(x, Value) or axis != 0 or x.dtype == object:
-        ctx.reject("its indices are computed at run time and its data are not a constant table", INDEX_HELP)
-    return ctx.emit("embedding", [indices], {"table": x})
-
-
-def taken(ctx: NodeContext, x: Entry, axis: int, indices: Array) -> Entry:
-    dim = ctx.shape(x)[axis]
-    if isinstance(dim, Batch):
-        ctx.reject(f"it picks samples: axis {axis} is the batch", "samples are compiled independently")
-    if indices.dtype == object:
-        ctx.reject("its indices depend on the batch size")
-    if indices.size and not (-dim <= indices.min() and indices.max() < dim):
-        ctx.reject(f"its indices {indices.min()}..{indices.max()} leave axis {axis} of {dim}")
-    positive = np.asarray(np.where(indices < 0, indices + dim, indices).astype(np.int64))
-    return ctx.emit("gather", [x], {"axis": axis, "indices": positive})
-
-
 HANDLERS: dict[str, Handler] = {
     "Reshape": reshape,
     "Flatten": flatten,
@@ -235,10 +209,4 @@ HANDLERS: dict[str, Handler] = {
     "Concat": concat,
     "Split": split,
     "Slice": slice_,
-    "Gather": gather,
-    "GatherElements": always_rejected("it picks single elements by index", INDEX_HELP),
-    "GatherND": always_rejected("it picks single elements by index", INDEX_HELP),
-    "ScatterND": always_rejected("it overwrites single elements by index"),
-    "ScatterElements": always_rejected("it overwrites single elements by index"),
-    "OneHot": always_rejected("one-hot codes are not supported", "use Gather on a constant table"),
 }

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from snnc.frontend.handlers.elementwise import cast_entry
 from snnc.frontend.handlers.synapse import always_rejected
 from snnc.ir.graph import Value
 from snnc.ir.shapes import Batch, element_count
@@ -68,10 +69,28 @@ def constant_of_shape(ctx: NodeContext) -> Entry:
 
 
 def range_(ctx: NodeContext) -> Entry:
-    start, limit, delta = (ctx.known(index, what) for index, what in enumerate(("start", "limit", "delta")))
-    if any(isinstance(item, Batch) for array in (start, limit, delta) for item in np.ravel(array)):
-        ctx.reject("it counts up to the batch size", "the batch size is not known at compile time")
+    start, limit, delta = (
+        np.asarray(ctx.known(index, what)) for index, what in enumerate(("start", "limit", "delta"))
+    )
+    if isinstance(limit.item(), Batch):
+        return batch_range(ctx, limit.item(), start, delta)
+    if any(isinstance(array.item(), Batch) for array in (start, delta)):
+        ctx.reject("it starts at, or steps by, the batch size", "the batch size is not known at compile time")
     return np.arange(start.item(), limit.item(), delta.item(), dtype=start.dtype)
+
+
+def batch_range(ctx: NodeContext, limit: Batch, start: Array, delta: Array) -> Entry:
+    """Count from 0 to the batch size (or a multiple) at run time."""
+    step = delta.item()
+    if start.item() != 0 or isinstance(step, Batch) or step != int(step) or step < 1:
+        ctx.reject(
+            f"it counts from {start.item()} to {limit} by {step}; only counts from 0 up can be compiled"
+        )
+    size = limit // int(step)
+    return cast_entry(
+        ctx, ctx.graph.append("range", [], {"size": (size,), "step": int(step)}, origin=(ctx.name,)),
+        ctx.dtype(start),
+    )  # fmt: skip
 
 
 def non_zero(ctx: NodeContext) -> Entry:

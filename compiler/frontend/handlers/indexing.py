@@ -1,0 +1,57 @@
+"""Operators that pick elements by index: indices known at compile time, or streams of integers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from snnc.frontend.handlers.synapse import always_rejected
+from snnc.ir.graph import Value
+from snnc.ir.shapes import Batch, normalise_axis
+
+if TYPE_CHECKING:
+    from snnc.frontend.context import Entry, Handler, NodeContext
+    from snnc.ir.kernel_types import Array
+
+
+def gather(ctx: NodeContext) -> Entry:
+    x, indices = ctx.entry(0), ctx.entry(1)
+    axis = normalise_axis(ctx.attribute("axis", 0), len(ctx.shape(x)))
+    if not isinstance(indices, Value):
+        return taken(ctx, x, axis, indices)
+    if isinstance(x, Value) or axis != 0:
+        return ctx.emit("take", [x, indices], {"axis": axis})
+    return ctx.emit("embedding", [indices], {"table": ctx.known(0, "table")})
+
+
+def taken(ctx: NodeContext, x: Entry, axis: int, indices: Array) -> Entry:
+    dim = ctx.shape(x)[axis]
+    if isinstance(dim, Batch):
+        ctx.reject(f"it picks samples: axis {axis} is the batch", "samples are compiled independently")
+    if indices.dtype == object:
+        ctx.reject("its indices depend on the batch size")
+    if indices.size and not (-dim <= indices.min() and indices.max() < dim):
+        ctx.reject(f"its indices {indices.min()}..{indices.max()} leave axis {axis} of {dim}")
+    positive = np.asarray(np.where(indices < 0, indices + dim, indices).astype(np.int64))
+    return ctx.emit("gather", [x], {"axis": axis, "indices": positive})
+
+
+def gather_elements(ctx: NodeContext) -> Entry:
+    axis = normalise_axis(ctx.attribute("axis", 0), len(ctx.shape(ctx.entry(0))))
+    return ctx.emit("gather_elements", [ctx.entry(0), ctx.entry(1)], {"axis": axis})
+
+
+def gather_nd(ctx: NodeContext) -> Entry:
+    attributes = {"batch_dims": ctx.attribute("batch_dims", 0)}
+    return ctx.emit("gather_nd", [ctx.entry(0), ctx.entry(1)], attributes)
+
+
+HANDLERS: dict[str, Handler] = {
+    "Gather": gather,
+    "GatherElements": gather_elements,
+    "GatherND": gather_nd,
+    "ScatterND": always_rejected("it overwrites single elements by index"),
+    "ScatterElements": always_rejected("it overwrites single elements by index"),
+    "OneHot": always_rejected("one-hot codes are not supported", "use Gather on a constant table"),
+}
