@@ -14,7 +14,7 @@ export PIP_NO_INPUT := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test real bench results fuzz clean FORCE
+.PHONY: help demo test real bench results clean FORCE
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -22,6 +22,9 @@ help:  ## list the targets
 demo: $(VENV)/installed  ## compile the digits networks and compare the spiking with the original ones
 	$(call demonstrate,digits_cnn)
 	$(call demonstrate,digits_vit)
+	@echo
+	@echo "t: time steps so far. error: of the outputs, relative. spikes: unit spikes per neuron and step."
+	@echo "/ fp32, / int8: energy over that of the original network in that precision. See README.md."
 
 define demonstrate
 @mkdir -p build
@@ -41,11 +44,8 @@ real: $(VENV)/installed-dev $(REAL)/minilm.onnx  ## test on a pretrained sentenc
 bench: $(VENV)/installed-dev  ## time compiling and running
 	$(BIN)/python benchmarks/bench.py
 
-results: $(VENV)/installed-dev  ## measure the tables of docs/ again
+results: $(VENV)/installed-dev  ## measure accuracy, spikes and energy of every network (docs/results.md)
 	$(BIN)/python benchmarks/results.py --write docs/results.md
-
-fuzz: $(VENV)/installed-dev  ## feed random graphs and damaged files to the compiler
-	$(BIN)/python -m pytest tests/fuzz
 
 clean:  ## remove what make made
 	rm -rf build dist $(VENV) $(REAL) .mypy_cache .pytest_cache .ruff_cache .hypothesis
