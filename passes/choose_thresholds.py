@@ -68,19 +68,15 @@ class ChooseThresholds(Pass):
         return Site(node.operands[0], tuple(sorted(axes)), low, high, str(site or node.op.name))
 
     def _set(self, node: Node, site: Site, statistics: SiteStatistics, rewriter: Rewriter) -> None:
-        gain = channel_gain(node.result, statistics.channel_shape, rewriter.graph)
-        if gain is None:
-            rewriter.decline(node, "no synapse reads its channels directly: all count the same")
         if self.per == "tensor":
-            statistics, gain = statistics.merged(), None
+            statistics = statistics.merged()
         codebook = rules.settle_sign(rewriter.graph.resolve(node)["codebook"], statistics)
         quantum = rules.fill_silent(self._quantum(codebook, statistics))
-        if self.rule == "mse" and self.balanced and isinstance(codebook, MultiSpike):
-            quantum = rules.balance(quantum, np.ones(quantum.size) if gain is None else gain, statistics)
+        if self.rule == "mse" and self.balanced and isinstance(codebook, MultiSpike) and quantum.size > 1:
+            quantum = rules.balance(quantum, gains(node, statistics, rewriter), statistics)
         if self.headroom is not None:
             codebook = rules.with_headroom(codebook, quantum, statistics, self.headroom)
-        if site.high is not None:
-            codebook, quantum = rules.within(site.high, codebook, quantum, statistics)
+        codebook, quantum = rules.within((site.low, site.high), codebook, quantum, statistics)
         shape = [1] * len(site.value.type.shape)
         for axis, size in zip(statistics.axes, statistics.channel_shape, strict=True):
             shape[axis] = size
@@ -97,3 +93,12 @@ class ChooseThresholds(Pass):
                 return rules.largest_magnitude(codebook, statistics)
             case "percentile":
                 return rules.percentile(codebook, statistics, self.percentile)
+
+
+def gains(node: Node, statistics: SiteStatistics, rewriter: Rewriter) -> NDArray[np.float64]:
+    """Return how much the following synapses make of an error in each channel."""
+    gain = channel_gain(node.result, statistics.channel_shape, rewriter.graph)
+    if gain is None:
+        rewriter.decline(node, "no synapse reads its channels directly: all count the same")
+        return np.ones(statistics.channels)
+    return gain

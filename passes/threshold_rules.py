@@ -117,20 +117,42 @@ def with_headroom(
 
 
 def within(
-    high: float, codebook: Codebook, quantum: NDArray[np.float64], statistics: SiteStatistics
+    bounds: tuple[float | None, float | None],
+    codebook: Codebook,
+    quantum: NDArray[np.float64],
+    statistics: SiteStatistics,
 ) -> tuple[Codebook, NDArray[np.float64]]:
-    """Make the largest payload the upper bound of the activation in every channel that reaches it.
+    """Make the ends of the codebook the bounds of the activation in every channel that reaches one.
 
-    The payload limit is one for all channels: those that saturate share the quantum high / hi; the others
-    keep theirs, coarsened where hi quanta would not hold what calibration saw.
+    The payload limits are one for all channels: those that saturate share a quantum that divides the wider
+    bound; the others keep theirs, coarsened where the limits would not hold what calibration saw. A
+    narrower bound on the other side is met to half a quantum; an open side keeps its reach.
     """
+    low, high = bounds
+    wider = max(abs(bound) for bound in (low, high, 0.0) if bound is not None)
+    if wider == 0:
+        return codebook, quantum
     if not isinstance(codebook, MultiSpike):
-        return codebook, np.minimum(quantum, high)
-    saturating = statistics.maximum >= high * (1 - 1e-3)
-    finest = quantum[saturating].min() if saturating.any() else quantum.min()
-    hi = int(min(codebook.hi, max(1, np.ceil(high / finest))))
-    held = np.maximum(quantum, np.maximum(statistics.maximum, 0) / hi)
-    return replace(codebook, hi=hi), np.where(saturating, high / hi, held)
+        return codebook, np.minimum(quantum, wider)
+    above, below = np.maximum(statistics.maximum, 0), np.maximum(-statistics.minimum, 0)
+    saturating = np.zeros(quantum.size, bool)
+    for bound, seen in ((high, above), (low, below)):
+        if bound:
+            saturating |= seen >= abs(bound) * (1 - 1e-3)
+    bounded = quantum[saturating] if saturating.any() else quantum
+    limit = codebook.hi if wider == high else -codebook.lo
+    shared = wider / max(1, min(limit, int(np.ceil(wider / bounded.min() - 1e-6))))
+    hi = payloads(high, codebook.hi, shared, bounded.max())
+    lo = payloads(None if low is None else -low, -codebook.lo, shared, bounded.max())
+    held = np.maximum(quantum, np.maximum(above / max(hi, 1), below / max(lo, 1)))
+    return replace(codebook, lo=-lo, hi=hi), np.where(saturating, shared, held)
+
+
+def payloads(bound: float | None, reach: int, shared: float, coarsest: float) -> int:
+    """Return how many payloads one side of the codebook needs: up to the bound, or as far as before."""
+    if bound is None:
+        return min(int(np.ceil(reach * coarsest / shared)), MAX_PAYLOAD)
+    return round(bound / shared)
 
 
 def power_above(value: float) -> int:
