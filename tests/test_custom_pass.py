@@ -99,7 +99,16 @@ def test_a_second_run_changes_nothing(registry: Registry) -> None:
     ("before", "after", "reason"),
     [
         (", quantum = @quantum, unit = @quantum, scale = @quantum", "", "it has no threshold yet"),
-        ("multi(-1023, 1023),", "multi(0, 30), high = 6.0,", "its largest payload stands for the bound 6.0"),
+        (
+            "multi(-1023, 1023),",
+            "multi(0, 30), high = 6.0,",
+            "a payload must stand for its bound 6.0 exactly",
+        ),
+        (
+            "multi(-1023, 1023),",
+            "multi(-5, 99), low = -1.0,",
+            "a payload must stand for its bound -1.0 exactly",
+        ),
     ],
 )
 def test_it_says_why_it_leaves_a_neuron_alone(

@@ -36,8 +36,9 @@ class RoundThresholds(Pass):
         quantum = given["quantum"]
         if quantum is None:
             return rewriter.decline(node, "it has no threshold yet; run choose-thresholds first")
-        if given["high"] is not None:
-            return rewriter.decline(node, f"its largest payload stands for the bound {given['high']}")
+        bounds = [bound for bound in (given["low"], given["high"]) if bound]
+        if bounds:
+            return rewriter.decline(node, f"a payload must stand for its bound {bounds[-1]} exactly")
         rounded = self.power_of_two(quantum)
         if (rounded == quantum).all():
             return False
