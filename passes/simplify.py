@@ -75,8 +75,11 @@ def subtract_constant(node: Node, rewriter: Rewriter) -> bool:
 def divide_by_constant(node: Node, rewriter: Rewriter) -> bool:
     """div(x, c) -> mul(x, 1/c)"""
     constant = rewriter.graph.constant(node.operands[1])
-    if constant is None or constant.dtype != np.float32 or (constant == 0).any():
+    if constant is None or constant.dtype != np.float32:
         return False
+    # The reciprocal of the smallest numbers is no float32.
+    if (np.abs(constant) < np.finfo(np.float32).tiny).any():
+        return rewriter.decline(node, "the constant has no reciprocal")
     inverse = rewriter.constant(node, (1 / constant.astype(np.float64)).astype(np.float32))
     rewriter.replace(node, rewriter.insert(node, "mul", [node.operands[0], inverse]))
     return True

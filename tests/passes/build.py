@@ -52,7 +52,8 @@ class Builder:
         return self.graph.append(op, values, stored, expect=expect, origin=[origin], name=f"{origin}_out")
 
     def constant(self, item: Array | float) -> Value:
-        return self.graph.constant_value(np.asarray(item, np.float32), "c")
+        array = np.asarray(item)
+        return self.graph.constant_value(array if array.dtype == bool else array.astype(np.float32), "c")
 
     def outputs(self, **values: Value) -> Graph:
         for name, value in values.items():
