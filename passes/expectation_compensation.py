@@ -9,6 +9,7 @@ from snnc.ir.errors import UnsupportedOpError
 from snnc.ir.types import SpikeType
 from snnc.passes.analysis import passes_mean, static_values
 from snnc.passes.base import Pass, PassContext
+from snnc.passes.masks import bound_masks
 from snnc.passes.rewriter import Rewriter, describe
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class ExpectationCompensation(Pass):
 
     O(t) = t F(S(t)/t) - (t-1) F(S(t-1)/(t-1)), so that the mean of O over steps 1..t is F of the mean of
     the input (ECMT; the identity is algebra). Streams that never vary in time need none.
+    What masks add to them is clipped to ±1e30, so that S(t) stays finite.
     Refuses, all at once, nodes whose result is not a real number: a comparison has no mean.
     """
 
@@ -28,6 +30,7 @@ class ExpectationCompensation(Pass):
 
     def run(self, graph: Graph, context: PassContext) -> bool:
         rewriter = Rewriter(graph, context, self.name)
+        bound_masks(graph, rewriter)
         static = static_values(graph)
         wrapped = [node for node in graph if not node.expect and not passes_mean(node, static)]
         refuse_integers([node for node in wrapped if not is_real(node)])

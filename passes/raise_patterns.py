@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from snnc.ir.op import Role
 from snnc.ir.ops import get_op
 from snnc.ir.shapes import Batch, concrete
 from snnc.passes.base import Pass, PassContext
+from snnc.passes.masks import drop_nan_guard
 from snnc.passes.rewriter import Rewriter, rewrite
 
 if TYPE_CHECKING:
@@ -310,16 +310,4 @@ def raise_quantiser(node: Node, rewriter: Rewriter) -> bool:
     }
     value = rewriter.insert(node, "fake_quantise", quantise.operands, attributes)
     rewriter.replace(node, value, absorbed=[quantise])
-    return True
-
-
-def drop_nan_guard(node: Node, rewriter: Rewriter) -> bool:
-    """where(is_nan(softmax(x)), c, softmax(x)) -> softmax(x): exporters guard rows that are masked whole"""
-    condition, _, value = node.operands
-    test = condition.node
-    if test is None or test.op.name != "is_nan" or test.operands[0] is not value:
-        return False
-    if value.node is None or value.node.op.role is not Role.NONLINEAR or value.type != node.result.type:
-        return False
-    rewriter.replace(node, value)
     return True

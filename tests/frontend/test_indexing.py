@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -13,6 +13,9 @@ from snnc.frontend import import_onnx
 from snnc.ir.errors import UnsupportedOpError
 from snnc.passes.analysis import passes_mean, static_values
 from tests.harness import assert_matches_onnxruntime, onnx_model, run_analog, run_onnxruntime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LENGTH = 4
 Dims = tuple[Any, ...]
@@ -88,15 +91,21 @@ def test_a_mask_indexed_by_sample(make: Any) -> None:
     assert graph.outputs[0].value in static_values(graph)
 
 
-FIXED = {
+def flat_index(batch: int) -> Any:
+    return np.arange(batch * LENGTH).reshape(batch, 1, LENGTH)
+
+
+def pairs(batch: int) -> Any:
+    index = flat_index(batch)
+    return np.stack([index // LENGTH, index % LENGTH], -1)
+
+
+FIXED: dict[str, tuple[list[onnx.NodeProto], Callable[[int], Any]]] = {
     "flattened": (
         [node("Reshape", ["mask", "all"], "flat"), node("Gather", ["flat", "index"], "y")],
-        lambda batch: np.arange(batch * LENGTH).reshape(batch, 1, LENGTH),
+        flat_index,
     ),
-    "by pairs": (
-        [node("GatherND", ["mask", "index"], "y")],
-        lambda batch: np.stack(np.indices((batch, LENGTH)), -1)[:, None],
-    ),
+    "by pairs": ([node("GatherND", ["mask", "index"], "y")], pairs),
 }
 
 
