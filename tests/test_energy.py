@@ -92,7 +92,7 @@ def synapses_by_counting(layer: Layer) -> Array:
     probes = np.eye(count, dtype=np.float32).reshape(count, *SHAPE)
     inputs = {value.name or "": probes if value is b.x else np.zeros_like(probes) for value in graph.inputs}
     outputs = Simulator(graph).run(inputs, 1).outputs["y"][0]
-    return np.count_nonzero(outputs.reshape(count, -1), axis=1).reshape(SHAPE)
+    return np.asarray(np.count_nonzero(outputs.reshape(count, -1), axis=1)).reshape(SHAPE)
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -69,7 +69,7 @@ def test_batches_add_up() -> None:
     for rows in (slice(0, 2), slice(2, 7)):
         parts.add(ann[rows], snn[:, rows], labels[rows])
     for metric in ("accuracy", "relative_error", "cosine"):
-        (ann_value, values), (ann_whole, expected) = parts.values(metric), whole.values(metric)  # type: ignore[arg-type]
+        (ann_value, values), (ann_whole, expected) = parts.values(metric), whole.values(metric)
         assert ann_value == ann_whole
         np.testing.assert_allclose(values, expected)
 

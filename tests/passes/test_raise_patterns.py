@@ -170,9 +170,9 @@ def test_norms_are_raised(label: str) -> None:
 
 @pytest.mark.parametrize("rank", [1, 3])
 def test_gain_and_offset_join_the_norm(rank: int) -> None:
-    gain, offset = np.arange(1, 9, dtype=np.float32), np.linspace(-1, 1, 8, dtype=np.float32)
-    if rank == 3:
-        gain, offset = gain.reshape(1, 1, 8), offset.reshape(1, 1, 8)
+    shape = (1,) * (rank - 1) + (8,)
+    gain = np.arange(1, 9, dtype=np.float32).reshape(shape)
+    offset = np.linspace(-1, 1, 8, dtype=np.float32).reshape(shape)
     b = Builder(N, 3, 8)
     graph = b.outputs(y=b("add", b("mul", layer_norm(b, b.x), gain), offset))
     raised, _ = applied(graph, RaisePatterns())

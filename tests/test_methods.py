@@ -1,0 +1,110 @@
+"""Conversion methods: what they set up, what they refuse, and that they convert the example network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from snnc.backends.reference import Simulator
+from snnc.data import Normalise, load_data
+from snnc.driver import Options, compile_model
+from snnc.ir.codebooks import Binary, MultiSpike, Ternary
+from snnc.ir.errors import OptionError
+from snnc.methods import METHODS, Settings, get_method
+from snnc.passes.choose_thresholds import ChooseThresholds
+from snnc.passes.fuse_batch_norm import FuseBatchNorm
+from snnc.passes.insert_neurons import InsertNeurons
+
+DIGITS = Path(__file__).parents[1] / "examples" / "digits"
+CALIBRATION = load_data(DIGITS / "digits_calibration.npz", normalise=Normalise(1 / 16))
+
+
+def passes_of(method: str, kind: type[Any], **settings: Any) -> list[Any]:
+    pipeline = get_method(method).pipeline(Settings(**settings))
+    return [pass_ for pass_ in pipeline if isinstance(pass_, kind)]
+
+
+def test_the_default_method_sends_integers_with_thresholds_of_least_error() -> None:
+    (neurons,) = passes_of("multi-spike", InsertNeurons)
+    (thresholds,) = passes_of("multi-spike", ChooseThresholds)
+    assert (neurons.codebook, neurons.first) == ("multi", "analog")
+    assert (thresholds.rule, thresholds.per) == ("mse", "channel")
+
+
+def test_the_classical_method_sends_binary_spikes_with_percentile_thresholds() -> None:
+    (neurons,) = passes_of("if", InsertNeurons)
+    (thresholds,) = passes_of("if", ChooseThresholds)
+    assert neurons.codebook == "binary"
+    assert (thresholds.rule, thresholds.percentile, thresholds.per) == ("percentile", 99.9, "tensor")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_settings_reach_the_passes(method: str) -> None:
+    (thresholds,) = passes_of(method, ChooseThresholds, rule="max", per="tensor")
+    assert (thresholds.rule, thresholds.per) == ("max", "tensor")
+    assert [pass_.into for pass_ in passes_of(method, FuseBatchNorm)] == ["weights"]
+    assert [pass_.into for pass_ in passes_of(method, FuseBatchNorm, batch_norm="thresholds")] == [
+        "thresholds"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"levels": 4}, "sends binary spikes"), ({"rule": "mse"}, "has no mse rule")],
+)
+def test_what_the_classical_method_cannot_do_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message) as caught:
+        get_method("if").pipeline(Settings(**settings))
+    assert caught.value.help
+
+
+def test_an_unknown_method_is_refused_with_a_suggestion() -> None:
+    with pytest.raises(OptionError, match="no method 'multispike'") as caught:
+        get_method("multispike")
+    assert caught.value.help == "did you mean 'multi-spike'?"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_names_its_source(method: str) -> None:
+    assert METHODS[method].name == method
+    assert METHODS[method].summary
+    assert METHODS[method].source
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "kinds"),
+    [
+        ("multi-spike", {}, {MultiSpike}),
+        ("multi-spike", {"levels": 3, "rule": "max"}, {MultiSpike}),
+        ("multi-spike", {"rule": "percentile", "per": "tensor"}, {MultiSpike}),
+        ("if", {}, {Binary, Ternary}),
+        ("if", {"rule": "max", "per": "channel"}, {Binary, Ternary}),
+    ],
+)
+def test_networks_convert(method: str, settings: dict[str, Any], kinds: set[type]) -> None:
+    options = Options(method, Settings(**settings))
+    compilation = compile_model(DIGITS / "digits_cnn.onnx", CALIBRATION, options)
+    graph = compilation.graph
+    found = {type(node.attributes["codebook"]) for node in graph if node.op.name == "neuron"}
+    assert found <= kinds
+    assert graph.meta["method"] == method
+    assert graph.meta["calibration"]["samples"] == 128
+    x = np.zeros((2, 1, 8, 8), np.float32)
+    assert np.isfinite(Simulator(graph).run(x, 2).outputs["logits"]).all()
+    assert compilation.context.warnings == []
+
+
+def test_fewer_levels_cost_accuracy_and_spikes() -> None:
+    """The error grows as levels are taken away."""
+    inputs, _ = next(iter(CALIBRATION.batches(compiled(6), 64)))
+    runs = [Simulator(compiled(levels)).run(inputs, 1).outputs["logits"][0] for levels in (12, 6, 4, 2)]
+    errors = [np.linalg.norm(run - runs[0]) for run in runs[1:]]
+    assert errors == sorted(errors)
+
+
+def compiled(levels: int) -> Any:
+    options = Options(settings=Settings(levels=levels))
+    return compile_model(DIGITS / "digits_cnn.onnx", CALIBRATION, options).graph
