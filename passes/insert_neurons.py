@@ -30,8 +30,9 @@ class InsertNeurons(Pass):
     codebook. An exported quantiser becomes the neuron that computes it exactly. A layer that reads the
     analog input directly keeps it (first=analog) or gets a neuron too (first=neuron).
 
-    codebook=multi has 2^levels payloads; binary and ternary ignore `levels`. Signs are settled by
-    choose-thresholds: until then a neuron that absorbed no lower bound of 0 has a signed codebook.
+    codebook=multi has 2^levels payloads (choose-thresholds keeps their resolution and adds headroom);
+    binary and ternary ignore `levels`. Signs are settled by choose-thresholds: until then a neuron that
+    absorbed no lower bound of 0 has a signed codebook.
     """
 
     name: ClassVar[str] = "insert-neurons"

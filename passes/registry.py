@@ -36,7 +36,7 @@ class Registry:
         if known is not pass_class:
             raise PassError(
                 f"pass {pass_class.name!r} is defined twice",
-                help=f"rename the one in {pass_class.__module__} or {known.__module__}",
+                help=f"leave out --load if it is installed; else rename {pass_class.__module__}'s or {known.__module__}'s",
             )
 
     def get(self, name: str) -> type[Pass]:

@@ -81,7 +81,7 @@ class MethodOption(click.Option):
     "--levels",
     type=click.IntRange(min=1),
     metavar="N",
-    help="A neuron has 2^N payloads, its silence included.  [default: the method's]",
+    help="Resolution: as fine as 2^N evenly spaced values per channel.  [default: the method's]",
 )
 @click.option(
     "--thresholds",

@@ -67,7 +67,9 @@ def eval_(
     agreement     samples on which both name the same class
     error         relative error of the outputs, |snn - ann| / |ann|
     spikes        unit spikes per neuron and time step
-    energy        estimate per sample, everything counted, and its ratio to the ANN in float32 and int8
+    energy        estimate per sample, everything counted, at float32 prices
+    / fp32        that energy over the ANN's in float32
+    / int8        that energy over the ANN's quantised to int8 (snnc energy has both sides in int8)
     """
     result = measure(
         network=network,

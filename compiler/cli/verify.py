@@ -55,7 +55,7 @@ def verify(
     \b
     error         |decoded - tensor| / |tensor| after T steps
     rate          share of neurons and time steps with a spike
-    unit spikes   payload per neuron and time step
+    unit spikes   signed binary digits of the payload, per neuron and time step
     """
     from snnc.api import load
     from snnc.verification import verify_layers

@@ -220,7 +220,7 @@ def _advice(op_type: str, table: Iterable[str]) -> str:
         return "recurrent layers are not supported"
     known = list(table)
     suggestion = did_you_mean(op_type, known)
-    return suggestion if suggestion.startswith("did you") else f"{len(known)} operators are: see snnc ops"
+    return suggestion if suggestion.startswith("did you") else f"{len(known)} operators are: see snnc ops --onnx"
 
 
 @cache
