@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shlex
+import sys
 import time
 import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from snnc.ir.archive import save
-from snnc.ir.errors import PassError, SnncError, VerifyError
+from snnc.ir.errors import OutputError, PassError, SnncError, VerifyError
 from snnc.ir.verify import verify
 from snnc.passes.base import PassContext
 from snnc.passes.pipeline import show_pass
+from snnc.passes.registry import LOADED_MODULE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,8 +83,11 @@ class PassManager:
         if before is None or self.crash_dir is None:
             return PassError(f"pass {text!r} {what}")
         path = self.crash_dir / f"before-{pass_.name}.sir"
-        save(before, path)
-        command = f'snnc opt {shlex.quote(str(path))} -p "{text}"'
+        try:
+            save(before, path)
+        except OutputError as error:
+            return PassError(f"pass {text!r} {what}", help=f"for a reproducer: {error.message}")
+        command = f'snnc opt {shlex.quote(str(path))} -p "{text}"{load_option(pass_)}'
         return PassError(
             f"pass {text!r} {what}", help=f"the graph before it was saved; reproduce with: {command}"
         )
@@ -91,6 +96,14 @@ class PassManager:
         if self.dump_ir is not None:
             self.dump_ir.mkdir(parents=True, exist_ok=True)
             save(graph, self.dump_ir / f"{number:02d}-{name}.sir")
+
+
+def load_option(pass_: Pass) -> str:
+    """Return the option that loads the file a pass comes from, if it is not an installed one."""
+    module = type(pass_).__module__
+    if not module.startswith(LOADED_MODULE):
+        return ""
+    return f" --load {shlex.quote(str(sys.modules[module].__file__))}"
 
 
 def place_of(error: Exception) -> str:

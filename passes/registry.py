@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 ENTRY_POINT_GROUP = "snnc.passes"
+LOADED_MODULE = "snnc_loaded_"  # begins the name of a module that `--load` made of a file
 
 
 @dataclass(slots=True)
@@ -46,7 +47,7 @@ class Registry:
 
     def load_file(self, path: Path) -> list[str]:
         """Run a Python file and register every pass class it defines; return their names."""
-        module_name = f"snnc_loaded_{path.stem}"
+        module_name = f"{LOADED_MODULE}{path.stem}"
         spec = importlib.util.spec_from_file_location(module_name, path)
         if spec is None or spec.loader is None or not path.is_file():
             raise OptionError(f"cannot load passes from {path}", help="give a Python file (.py) that exists")

@@ -143,3 +143,34 @@ def test_types_follow_a_pass_that_changes_the_graph() -> None:
     graph = b.outputs(y=b("linear", pooled, weight=weight))
     PassManager(parse_pipeline("insert-neurons{levels=2}", default_registry())).run(graph)
     assert [str(node.result.type) for node in graph if node.op.name == "reshape"] == ["spikes<0..3, N x 3>"]
+
+
+def test_a_crash_is_reported_even_where_no_reproducer_can_be_written(tmp_path: Path) -> None:
+    with pytest.raises(PassError, match="pass 'crash' crashed") as caught:
+        PassManager([Crash()], crash_dir=tmp_path / "absent").run(network())
+    assert "absent does not exist" in str(caught.value.help)
+    assert list(tmp_path.iterdir()) == []
+
+
+LOADED = """
+from dataclasses import dataclass
+from snnc.passes import Pass
+
+@dataclass(frozen=True)
+class Fail(Pass):
+    name = "fail"
+
+    def run(self, graph, context):
+        raise RuntimeError("as always")
+"""
+
+
+def test_the_reproducer_of_a_loaded_pass_loads_it_again(tmp_path: Path) -> None:
+    file = tmp_path / "my passes.py"
+    file.write_text(LOADED)
+    loaded = Registry()
+    loaded.load_file(file)
+    with pytest.raises(PassError, match="as always") as caught:
+        PassManager(parse_pipeline("fail", loaded), crash_dir=tmp_path).run(network())
+    command = shlex.split(str(caught.value.help).split("reproduce with: ")[1])
+    assert command[-2:] == ["--load", str(file)]
