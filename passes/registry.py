@@ -37,7 +37,7 @@ class Registry:
         if known is not pass_class:
             raise PassError(
                 f"pass {pass_class.name!r} is defined twice",
-                help=f"leave out --load if it is installed; else rename {pass_class.__module__}'s or {known.__module__}'s",
+                help=f"leave out --load if it is installed; else rename that of {pass_class.__module__}",
             )
 
     def get(self, name: str) -> type[Pass]:

@@ -119,6 +119,8 @@ class Walk:
 
     def _check_schema(self, node: onnx.NodeProto) -> None:
         """Refuse a node that has not the operands and attributes of its operator."""
+        if deprecated(node.op_type, self.source.opset):
+            return  # the checker refuses it for that alone; GroupNormalization was, to be corrected later
         try:
             onnx.checker.check_node(node, self.checker)
         except onnx.checker.ValidationError as problem:
@@ -220,7 +222,18 @@ def _advice(op_type: str, table: Iterable[str]) -> str:
         return "recurrent layers are not supported"
     known = list(table)
     suggestion = did_you_mean(op_type, known)
-    return suggestion if suggestion.startswith("did you") else f"{len(known)} operators are: see snnc ops --onnx"
+    return (
+        suggestion if suggestion.startswith("did you") else f"{len(known)} are: see snnc ops --onnx"
+    )
+
+
+@cache
+def deprecated(op_type: str, opset: int) -> bool:
+    """Tell whether this opset's definition of an operator was withdrawn."""
+    try:
+        return bool(onnx.defs.get_schema(op_type, opset).deprecated)
+    except onnx.defs.SchemaError:
+        return False
 
 
 @cache
