@@ -71,6 +71,8 @@ class SymbolicBatch:
         data = result[0] if result else None
         if node.op_type == "Concat":
             return self._concatenated(graph, name, result)
+        if node.op_type == "GatherElements":
+            return self._per_sample_data(graph, name, result)
         if not isinstance(data, Value) or batch_axis(data.type.shape) is None:
             return result
         if node.op_type == "Reshape" and _is_constant(result, 1):
@@ -147,6 +149,16 @@ class SymbolicBatch:
             else entry
             for entry in inputs
         ]
+
+    def _per_sample_data(self, graph: Graph, name: str, inputs: list[Entry | None]) -> list[Entry | None]:
+        """Repeat a constant that is looked up, sample by sample, at indices with a batch."""
+        data, indices = inputs
+        if not isinstance(data, np.ndarray) or not isinstance(indices, Value):
+            return inputs
+        axis = batch_axis(indices.type.shape)
+        if axis is None or not self._stands_for_batch(data, axis):
+            return inputs
+        return [self._repeated(graph, name, data, axis), indices]
 
     def _stands_for_batch(self, entry: Array, axis: int) -> bool:
         """Tell whether all samples of the constant are the same."""

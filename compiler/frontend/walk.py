@@ -222,9 +222,7 @@ def _advice(op_type: str, table: Iterable[str]) -> str:
         return "recurrent layers are not supported"
     known = list(table)
     suggestion = did_you_mean(op_type, known)
-    return (
-        suggestion if suggestion.startswith("did you") else f"{len(known)} are: see snnc ops --onnx"
-    )
+    return suggestion if suggestion.startswith("did you") else f"{len(known)} are: see snnc ops --onnx"
 
 
 @cache

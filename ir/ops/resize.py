@@ -48,8 +48,34 @@ def rounded(positions: Array, rounding: str) -> Array:
             return np.ceil(positions)
 
 
+def cubic_weights(t: Array, a: float) -> Array:
+    """Return Keys' cubic convolution kernel at the distances 1 + t, t, 1 - t, 2 - t: [4, len(t)]."""
+    near, far = np.stack([t, 1 - t]), np.stack([1 + t, 2 - t])
+    inner = ((a + 2) * near - (a + 3)) * near**2 + 1
+    outer = a * (((far - 5) * far + 8) * far - 4)
+    return np.stack([outer[0], inner[0], inner[1], outer[1]])
+
+
+def interpolate(x: Array, axis: int, positions: Array, offsets: Sequence[int], weights: Array) -> Array:
+    """Return Σ weights[i] x[floor(positions) + offsets[i]] along an axis; beyond the border x repeats."""
+    first = np.floor(positions).astype(np.int64)
+    shape = (-1, *(1,) * (x.ndim - axis - 1))
+    result: Array = np.zeros((), np.float32)
+    for offset, weight in zip(offsets, weights, strict=True):
+        part = np.take(x, np.clip(first + offset, 0, x.shape[axis] - 1), axis)
+        result = result + part * weight.astype(np.float32).reshape(shape)
+    return result
+
+
 def resize(
-    x: Array, *, sizes: tuple[int, ...], mode: str, coordinate: str, nearest: str, scales: Array | None
+    x: Array,
+    *,
+    sizes: tuple[int, ...],
+    mode: str,
+    coordinate: str,
+    nearest: str,
+    scales: Array | None,
+    cubic: float,
 ) -> Array:
     for axis, (size, count) in enumerate(zip(x.shape, sizes, strict=True)):
         scale = np.float32(count) / np.float32(size) if scales is None else np.float32(scales[axis])
@@ -60,17 +86,17 @@ def resize(
             chosen = np.clip(rounded(positions, nearest), 0, size - 1)
             x = np.take(x, chosen.astype(np.int64), axis)
             continue
-        positions = np.clip(positions, 0, size - 1)
-        left = np.floor(positions).astype(np.int64)
-        right = np.minimum(left + 1, size - 1)
-        weight = (positions - left).astype(np.float32).reshape(-1, *(1,) * (x.ndim - axis - 1))
-        x = np.take(x, left, axis) * (1 - weight) + np.take(x, right, axis) * weight
+        if mode == "linear":
+            positions = np.clip(positions, 0, size - 1)
+        t = positions - np.floor(positions)
+        if mode == "linear":
+            x = interpolate(x, axis, positions, (0, 1), np.stack([1 - t, t]))
+        else:
+            x = interpolate(x, axis, positions, (-1, 0, 1, 2), cubic_weights(t, cubic))
     return x
 
 
-def infer_resize(
-    x: TensorType, *, sizes: Shape, mode: str, coordinate: str, nearest: str, scales: Array | None
-) -> TensorType:
+def infer_resize(x: TensorType, *, sizes: Shape, scales: Array | None, **attributes: Any) -> TensorType:
     rank = len(x.shape)
     if len(sizes) != rank or (scales is not None and scales.shape != (rank,)):
         raise TypeInferenceError(f"resize needs one size and scale per axis of {show_shape(x.shape)}")
@@ -87,17 +113,18 @@ def payload_resize(types: Sequence[Type], attributes: Mapping[str, Any]) -> Payl
 
 RESIZE = Op(
     "resize",
-    "y[i] = x at its nearest element, or x interpolated linearly, along every axis; positions by coordinate",
+    "y[i] = x at its nearest element, or x interpolated, along every axis; positions by coordinate",
     ("x",),
     infer_resize,
     resize,
     Role.LINEAR,
     {
         "sizes": Attribute(Kind.DIMS, doc="shape of the result"),
-        "mode": Attribute(Kind.STRING, "nearest", "between elements", ("nearest", "linear")),
+        "mode": Attribute(Kind.STRING, "nearest", "between elements", ("nearest", "linear", "cubic")),
         "coordinate": Attribute(Kind.STRING, "half_pixel", "position in x of y's elements", COORDINATES),
         "nearest": Attribute(Kind.STRING, "round_prefer_floor", "rounding of mode nearest", ROUNDINGS),
         "scales": Attribute(Kind.TENSOR, None, "one scale per axis (absent: the ratio of the sizes)"),
+        "cubic": Attribute(Kind.FLOAT, -0.75, "slope of mode cubic's kernel at distance 1"),
     },
     payload=payload_resize,
 )

@@ -267,6 +267,10 @@ MOVEMENT = (
         scales=np.array([1, 1, 2.3, 2.3], np.float32),
     ),
     case("resize", "f32 N x 2 x 7", sizes=(N, 2, 4), mode="linear"),
+    case("resize", "f32 N x 2 x 4 x 5", sizes=(N, 2, 9, 3), mode="cubic"),
+    case(
+        "resize", "f32 N x 2 x 4 x 5", sizes=(N, 2, 7, 5), mode="cubic", cubic=-0.5, coordinate="asymmetric"
+    ),
     case("resize", "f32 N x 2 x 3 x 4 x 5", sizes=(N, 2, 4, 5, 6), mode="linear"),
     case("resize", "f32 N x 2 x 7", sizes=(N, 2, 7)),
     *(case("depth_to_space", "f32 N x 8 x 3 x 2", block=2, mode=mode) for mode in ("DCR", "CRD")),

@@ -121,6 +121,13 @@ def test_a_fixed_batch_in_the_indices_becomes_symbolic(form: str, batch: int) ->
     np.testing.assert_array_equal(run_analog(graph, {"mask": masks})["y"], np.concatenate(expected))
 
 
+def test_a_fixed_batch_looks_up_one_table_for_all_samples() -> None:
+    nodes = [node("GatherElements", ["table", "mask"], "y", axis=1)]
+    graph = import_onnx(model(nodes, {"mask": (1, LENGTH)}, table=[[7, 8, 9]]))
+    masks = ints(3, LENGTH, below=3)
+    np.testing.assert_array_equal(run_analog(graph, {"mask": masks})["y"], masks + 7)
+
+
 # Real data.
 
 

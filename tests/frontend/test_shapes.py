@@ -182,6 +182,20 @@ def test_range_over_the_batch_is_refused() -> None:
     assert "it counts from 2 to 16N by 1; only counts from 0 up can be compiled" in told
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_table_repeated_for_every_sample(axis: int) -> None:
+    """As DeBERTa writes its relative positions: axes of the table and the batch merge."""
+    nodes = [
+        node("Shape", ["x"], ["s"], end=1),
+        node("Concat", ["s", "one"] if axis == 0 else ["one", "s"], ["repeats"], axis=0),
+        node("Tile", ["table", "repeats"], ["copies"]),
+        node("Reshape", ["copies", "apart"], ["each"]),
+        node("Add", ["x", "each"], ["y"]) if axis == 0 else node("Identity", ["copies"], ["y"]),
+    ]
+    arrays = {"one": ints(1), "table": counting(4, 3), "apart": ints(-1, 4, 3)}
+    check(nodes, (4, 3), arrays)
+
+
 @pytest.mark.parametrize("upper", [0, 1])
 @pytest.mark.parametrize("offset", [None, -1, 2])
 def test_trilu(upper: int, offset: int | None) -> None:

@@ -197,6 +197,25 @@ def test_batch_norm_in_training_mode_is_rejected_with_a_remedy() -> None:
         import_onnx(model)
 
 
+def test_weights_standardised_by_batch_norm_fold() -> None:
+    parameters = {
+        "weight": normal(0, 1, 4, 6),
+        "gamma": normal(1, 4),
+        "beta": normal(2, 4),
+        "mean": normal(3, 4),
+        "variance": positive(4, 4),
+    }
+    outputs = ["standard", "mean_after", "variance_after"]
+    nodes = [
+        helper.make_node("BatchNormalization", [*parameters], outputs, name="norm", training_mode=1),
+        helper.make_node("Add", ["x", "standard"], ["y"]),
+    ]
+    graph = assert_matches_onnxruntime(
+        onnx_model(nodes, {"x": ("N", 4, 6)}, ["y"], parameters), {"x": normal(5, 2, 4, 6)}
+    )
+    assert [node.op.name for node in graph] == ["constant", "add"]
+
+
 def test_groups_of_nothing_are_rejected() -> None:
     parameters = {"gamma": np.ones(3, np.float32), "beta": np.ones(3, np.float32)}
     with pytest.raises(UnsupportedOpError, match="num_groups is 0"):

@@ -80,6 +80,7 @@ def resize(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
         mode=attributes["mode"],
         coordinate_transformation_mode=attributes["coordinate"],
         nearest_mode=attributes["nearest"],
+        cubic_coeff_a=attributes["cubic"] if attributes["mode"] == "cubic" else None,
     )
 
 

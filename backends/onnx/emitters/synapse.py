@@ -33,13 +33,14 @@ def conv_transpose(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> st
 
 
 def linear(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
-    """One Gemm over all rows: it reads W as it is, where MatMul would need a transposed copy."""
+    """One Gemm over all rows: it reads W as it lies in memory, where MatMul might need a copy."""
     x, shape = node.operands[0].type.shape, node.result.type.shape
-    operands = [model.tensor(node, "weight"), model.tensor(node, "bias")]
+    weight, transposed = model.matrix(node, "weight")
+    operands, order = [weight, model.tensor(node, "bias")], int(not transposed)
     if len(x) == 2:
-        return model.add("Gemm", [inputs[0], *operands], transB=1)
+        return model.add("Gemm", [inputs[0], *operands], transB=order)
     rows = model.reshape(inputs[0], (element_count(x[:-1]), x[-1]))
-    return model.reshape(model.add("Gemm", [rows, *operands], transB=1), shape)
+    return model.reshape(model.add("Gemm", [rows, *operands], transB=order), shape)
 
 
 EMITTERS: dict[str, Emitter] = {

@@ -59,14 +59,19 @@ def resize(ctx: NodeContext) -> Entry:
             "coordinate": ctx.attribute("coordinate_transformation_mode", "half_pixel"),
             "nearest": ctx.attribute("nearest_mode", "round_prefer_floor"),
             "scales": scales,
+            "cubic": float(ctx.attribute("cubic_coeff_a", -0.75)),
         },
     )
 
 
 def refuse_resize_variants(ctx: NodeContext) -> None:
     mode = ctx.attribute("mode", "nearest")
-    if mode not in ("nearest", "linear"):
-        ctx.reject(f"it resizes with {mode} interpolation", "nearest and linear can be compiled")
+    if mode not in ("nearest", "linear", "cubic"):
+        ctx.reject(f"it resizes with {mode} interpolation", "nearest, linear and cubic can be compiled")
+    if mode == "cubic" and ctx.attribute("exclude_outside", 0):
+        ctx.reject(
+            "its cubic kernel leaves out what is outside the image", "export it with exclude_outside=0"
+        )
     coordinate = ctx.attribute("coordinate_transformation_mode", "half_pixel")
     if coordinate not in COORDINATES:
         ctx.reject(f"its coordinate mode is {coordinate!r}", "supported: " + ", ".join(COORDINATES))

@@ -47,11 +47,42 @@ def gather_nd(ctx: NodeContext) -> Entry:
     return ctx.emit("gather_nd", [ctx.entry(0), ctx.entry(1)], attributes)
 
 
+OVERWRITES = "it overwrites single elements of a stream by index"
+
+
+def scatter_elements(ctx: NodeContext) -> Entry:
+    data, indices, updates = overwritten(ctx)
+    result = data.copy()
+    places = list(np.indices(indices.shape))
+    places[ctx.attribute("axis", 0)] = indices
+    result[tuple(places)] = updates
+    return result
+
+
+def scatter_nd(ctx: NodeContext) -> Entry:
+    data, indices, updates = overwritten(ctx)
+    result = data.copy()
+    result[tuple(np.moveaxis(indices, -1, 0))] = updates
+    return result
+
+
+def overwritten(ctx: NodeContext) -> tuple[Array, Array, Array]:
+    """Return the operands of a scatter, which are all known; tables of positions are made so."""
+    if any(isinstance(entry, Value) for entry in ctx.inputs):
+        ctx.reject(OVERWRITES)
+    reduction = ctx.attribute("reduction", "none")
+    if reduction != "none":
+        ctx.reject(
+            f"it combines elements by {reduction!r}", "scatters that overwrite constants can be compiled"
+        )
+    return ctx.known(0, "data"), ctx.known(1, "indices"), ctx.known(2, "updates")
+
+
 HANDLERS: dict[str, Handler] = {
     "Gather": gather,
     "GatherElements": gather_elements,
     "GatherND": gather_nd,
-    "ScatterND": always_rejected("it overwrites single elements by index"),
-    "ScatterElements": always_rejected("it overwrites single elements by index"),
+    "ScatterElements": scatter_elements,
+    "ScatterND": scatter_nd,
     "OneHot": always_rejected("one-hot codes are not supported", "use Gather on a constant table"),
 }

@@ -137,9 +137,22 @@ def expand(ctx: NodeContext) -> Entry:
 
 
 def tile(ctx: NodeContext) -> Entry:
-    repeats = ctx.known_ints(1, "repeats")
+    repeats = known_dims(ctx, 1, "repeats")
     x = ctx.entry(0)
-    return x if set(repeats) <= {1} else ctx.emit("tile", [x], {"repeats": repeats})
+    for axis, count in enumerate(repeats):
+        if isinstance(count, Batch):
+            x = repeated(ctx, x, axis, count)
+    counts = tuple(1 if isinstance(count, Batch) else count for count in repeats)
+    return x if set(counts) <= {1} else ctx.emit("tile", [x], {"repeats": counts})
+
+
+def repeated(ctx: NodeContext, x: Entry, axis: int, count: Batch) -> Entry:
+    """Repeat an axis as often as there are samples: each of them gets its own copy."""
+    shape = ctx.shape(x)
+    x = ctx.as_stream(x, f"{ctx.name}.operand")
+    single = reshaped(ctx, x, (*shape[:axis], 1, *shape[axis:]))
+    copies = ctx.emit("expand", [single], {"shape": (*shape[:axis], count, *shape[axis:])})
+    return reshaped(ctx, copies, (*shape[:axis], element_count((count, shape[axis])), *shape[axis + 1 :]))
 
 
 # Joining and cutting.

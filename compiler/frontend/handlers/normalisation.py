@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from snnc.ir.graph import Value
 from snnc.ir.shapes import normalise_axis, static_dim
 
 if TYPE_CHECKING:
     from snnc.frontend.context import Entry, Handler, NodeContext
+    from snnc.ir.kernel_types import Array
 
 EPSILON = 1e-5  # the default of every ONNX normalisation
 
@@ -18,16 +20,24 @@ EPSILON = 1e-5  # the default of every ONNX normalisation
 def batch_normalisation(ctx: NodeContext) -> Entry:
     # Before opset 14 a second output is what asks for training mode.
     training = ctx.attribute("training_mode", 0) if ctx.opset >= 14 else len(ctx.node.output) > 1
-    if training:
-        ctx.reject("it is in training mode", "export the model in evaluation mode (model.eval())")
+    mean, variance = batch_statistics(ctx) if training else (ctx.known(3, "mean"), ctx.known(4, "variance"))
     attributes = {
         "gamma": ctx.known(1, "scale"),
         "beta": ctx.known(2, "bias"),
-        "mean": ctx.known(3, "mean"),
-        "variance": ctx.known(4, "variance"),
+        "mean": mean,
+        "variance": variance,
         "epsilon": ctx.attribute("epsilon", EPSILON),
     }
     return ctx.emit("batch_norm", [ctx.entry(0)], attributes)
+
+
+def batch_statistics(ctx: NodeContext) -> tuple[Array, Array]:
+    """Return mean and variance of each channel of a known array; standardised weights are written so."""
+    x = ctx.entry(0)
+    if isinstance(x, Value):
+        ctx.reject("it is in training mode", "export the model in evaluation mode (model.eval())")
+    others = tuple(axis for axis in range(x.ndim) if axis != 1)
+    return x.mean(axis=others), x.var(axis=others)
 
 
 def layer_normalisation(ctx: NodeContext) -> Entry:
