@@ -14,7 +14,7 @@ DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 NETWORKS = ["digits_cnn.onnx", "digits_vit.onnx", "digits_vit_dynamo.onnx"]
 MIB = 1 << 20
 # What an exporter run on somebody's machine leaves behind: home folders, installed packages, stack traces.
-TRACES = [b"/root/", b"/home/", b"/work/", b"/tmp/", b"/usr/", b"site-packages", b'File "', b".py"]
+TRACES = [b"/root/", b"/home/", b"/tmp/", b"/usr/", b"site-packages", b'File "', b".py"]
 
 
 def load(name: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
