@@ -12,6 +12,7 @@ from snnc.ir.shapes import Batch, concrete
 from snnc.passes.base import Pass, PassContext
 from snnc.passes.masks import drop_nan_guard
 from snnc.passes.rewriter import Rewriter, rewrite
+from snnc.passes.truths import make_truths_real
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +36,7 @@ class RaisePatterns(Pass):
     A region of elementwise and reducing nodes that reads one stream and scalars is evaluated with the ops'
     own kernels on fixed probe data over several magnitudes, and compared with every known function; only
     agreement to 1e-5 everywhere counts. Quantiser pairs are matched by structure.
+    Comparisons of streams become functions of real numbers.
     """
 
     name: ClassVar[str] = "raise-patterns"
@@ -45,7 +47,10 @@ class RaisePatterns(Pass):
         patterns["add"] = (raise_region, offset_into_norm)
         patterns["dequantise"] = (raise_quantiser,)
         patterns["where"] = (drop_nan_guard,)
-        return rewrite(graph, patterns, context, self.name)
+        changed = rewrite(graph, patterns, context, self.name)
+        rewriter = Rewriter(graph, context, self.name)
+        make_truths_real(graph, rewriter)
+        return changed or rewriter.changed
 
 
 # Regions recognised by what they compute.

@@ -62,6 +62,10 @@ def where(condition: Array, x: Array, y: Array) -> Array:
     return np.where(condition, x, y)
 
 
+def select(condition: Array, x: Array, y: Array) -> Array:
+    return np.where(condition > 0.5, x, y)
+
+
 def _integers(*arrays: Array) -> bool:
     return all(array.dtype.kind in "iu" for array in arrays)
 
@@ -76,6 +80,12 @@ def infer_binary(x: TensorType, y: TensorType, **attributes: Any) -> TensorType:
 def infer_where(condition: TensorType, x: TensorType, y: TensorType) -> TensorType:
     if condition.dtype != "bool":
         raise TypeInferenceError(f"the condition must be boolean, not {condition}")
+    return TensorType(same_dtype(x, y), broadcast(condition.shape, x.shape, y.shape))
+
+
+def infer_select(condition: TensorType, x: TensorType, y: TensorType) -> TensorType:
+    if not condition.is_real or not x.is_real:
+        raise TypeInferenceError(f"all operands must be real, not {condition}, {x}")
     return TensorType(same_dtype(x, y), broadcast(condition.shape, x.shape, y.shape))
 
 
@@ -123,5 +133,9 @@ OPS = (
     Op(
         "where", "z = x where the condition holds, else y", ("condition", "x", "y"), infer_where, where,
         Role.NONLINEAR, payload=payload_branches, cost=1,
+    ),
+    Op(
+        "select", "z = x where condition > 1/2, else y; the condition is a real stream of 0 and 1",
+        ("condition", "x", "y"), infer_select, select, Role.NONLINEAR, cost=1,
     ),
 )  # fmt: skip

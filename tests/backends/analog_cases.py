@@ -197,6 +197,7 @@ BINARY = (
     case("mod", "f32 N x 30", "f32 N x 30"),
     case("mod", "f32 N x 30", "f32 N x 30", truncated=True),
     case("where", "bool N x 3 x 4", "f32 N x 1 x 4", "f32 N x 3 x 4"),
+    case("select", "f32 N x 3 x 4", "f32 N x 1 x 4", "f32 4", within=(0, 1)),
 )
 
 LOGIC = (

@@ -351,7 +351,9 @@ def test_resize_by_scales(
         "coordinate_transformation_mode": coordinate,
         "nearest_mode": rounding,
     }
-    model = one_node("Resize", (2, 2, *before), {"roi": None, "scales": np.float32([1, 1, *scales])}, **given)
+    model = one_node(
+        "Resize", (2, 2, *before), {"roi": None, "scales": np.array([1, 1, *scales], np.float32)}, **given
+    )
     assert_matches_onnxruntime(model, {"x": counting(2, 2, *before)}, atol=1e-5)
 
 

@@ -52,6 +52,11 @@ def mod(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
     return model.add("Sub", [x, model.add("Mul", [y, quotient])])
 
 
+def select(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
+    half = model.scalar(0.5, node.operands[0])
+    return model.add("Where", [model.add("Greater", [inputs[0], half]), *inputs[1:]])
+
+
 EMITTERS: dict[str, Emitter] = {
     "relu": one_node("Relu"),
     "leaky_relu": one_node("LeakyRelu", alpha="alpha"),
@@ -92,5 +97,6 @@ EMITTERS: dict[str, Emitter] = {
     "max": one_node("Max"),
     "mod": mod,
     "where": one_node("Where"),
+    "select": select,
     "cast": cast,
 }
