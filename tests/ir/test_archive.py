@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mmap
 import os
@@ -150,21 +151,23 @@ def test_a_graph_that_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
 # Whole or not at all.
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def limited_disk() -> Iterator[None]:
-    """Let no file grow beyond 1,000 bytes."""
+    """Let no file grow beyond 1,000 bytes; not for longer, as pytest may be writing its report into one."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.usefixtures("limited_disk")
 @pytest.mark.parametrize("write", [save, save_text])
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path, write: Any) -> None:
     path = tmp_path / "net.sir"
     path.write_text("old")
-    with pytest.raises(OutputError, match=r"net\.sir cannot be written: .*too large"):
+    message = r"net\.sir cannot be written: .*too large"
+    with pytest.raises(OutputError, match=message), limited_disk():
         write(large_network(), path)
     assert [file.name for file in tmp_path.iterdir()] == ["net.sir"]
     assert path.read_text() == "old"
