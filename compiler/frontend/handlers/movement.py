@@ -46,7 +46,7 @@ def resolve_shape(ctx: NodeContext, shape: Shape, target: Shape, *, copy_zeros: 
     result = tuple(dims)
     if element_count(result) != element_count(shape):
         contradiction(ctx, shape, target)
-    if target and isinstance(target[0], int) and target[0] > 0 and isinstance(shape[0], Batch):
+    if target and shape and isinstance(target[0], int) and target[0] > 0 and isinstance(shape[0], Batch):
         # [6N, 8] -> [6, N, 8] splits tokens from samples; [N, 16, 8] -> [1, -1, 8] would make one long
         # sequence of all samples.
         splits = target[0] > 1 and shape[0].coefficient % target[0] == 0
