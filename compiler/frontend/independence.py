@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from snnc.frontend.evaluate import evaluate_node
+from snnc.ir.errors import DataError
 from snnc.ir.shapes import Batch, batch_axis, concrete
 from snnc.ir.types import DTYPES
 from snnc.passes.analysis import static_values
@@ -39,7 +40,7 @@ def mixing_nodes(graph: Graph) -> list[Node]:
             static_arrays(graph, static, {v: part(array, v.type, n) for v, array in inputs.items()}, 1)
             for n in range(SAMPLES)
         ]
-    except IndexError:
+    except DataError:
         return [node for node in counting if picks_samples(node)]
     return [
         node
@@ -97,7 +98,7 @@ def independent(
             # Not bit by bit: a matrix product rounds differently for another number of rows.
             if not np.allclose(part(result, node.result.type, n), expected, 1e-4, 1e-4, equal_nan=True):
                 return False
-    except IndexError:
+    except DataError:
         return False
     return True
 

@@ -1,21 +1,23 @@
-"""Indexing at run time: indices that are a stream, computed from token ids, masks and the batch size.
+"""Indexing at run time: indices that are a stream, token ids or computed from ids, masks and the batch size.
 
 Such indices never vary in time, so every op here is linear in its data. Negative indices count from the end.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from snnc.ir.errors import ShapeError, TypeInferenceError
-from snnc.ir.op import Attribute, Kind, Op, Role
+from snnc.ir.errors import DataError, ShapeError, TypeInferenceError
+from snnc.ir.op import Attribute, Kind, Op, Role, tensor_type
 from snnc.ir.shapes import Shape, normalise_axis, show_shape, static_dim
 from snnc.ir.types import TensorType
 
 if TYPE_CHECKING:
     from snnc.ir.kernel_types import Array
+    from snnc.ir.op import Kernel
 
 
 def range_(*, size: tuple[int], start: int, step: int) -> Array:
@@ -28,6 +30,28 @@ def infer_range(*, size: Shape, start: int, step: int) -> TensorType:
     return TensorType("i64", size)
 
 
+def checked(kernel: Kernel) -> Kernel:
+    """Let a kernel blame the data for an index that is out of range."""
+
+    @wraps(kernel)
+    def look_up(*operands: Array, **attributes: Any) -> Array:
+        try:
+            return kernel(*operands, **attributes)
+        except IndexError as error:
+            raise DataError(
+                f"a computed index or token id is too large: {error}",
+                help="give the data the network was made for; ids must be smaller than its vocabulary",
+            ) from None
+
+    return look_up
+
+
+@checked
+def embedding(ids: Array, *, table: Array) -> Array:
+    return np.asarray(table[ids])
+
+
+@checked
 def take(data: Array, indices: Array, *, axis: int) -> Array:
     return np.asarray(np.take(data, indices, axis))
 
@@ -38,6 +62,7 @@ def infer_take(data: TensorType, indices: TensorType, *, axis: int) -> TensorTyp
     return data.with_shape((*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :]))
 
 
+@checked
 def gather_elements(data: Array, indices: Array, *, axis: int) -> Array:
     axis %= data.ndim
     window = tuple(
@@ -59,6 +84,7 @@ def infer_gather_elements(data: TensorType, indices: TensorType, *, axis: int) -
     return data.with_shape(indices.shape)
 
 
+@checked
 def gather_nd(data: Array, indices: Array, *, batch_dims: int) -> Array:
     beside = indices.ndim - 1 - batch_dims
     shared = [
@@ -83,6 +109,14 @@ def infer_gather_nd(data: TensorType, indices: TensorType, *, batch_dims: int) -
     return data.with_shape((*indices.shape[:-1], *data.shape[depth:]))
 
 
+def infer_embedding(ids: TensorType, *, table: Array) -> TensorType:
+    if ids.dtype not in ("i32", "i64"):
+        raise TypeInferenceError(f"embedding looks up i32 or i64 indices, not {ids.dtype}")
+    if table.ndim < 1:
+        raise TypeInferenceError("embedding needs a table with at least one axis")
+    return tensor_type(table, (*ids.shape, *table.shape[1:]))
+
+
 def _require_indices(indices: TensorType) -> None:
     if indices.dtype not in ("i32", "i64"):
         raise TypeInferenceError(f"indices must be i32 or i64, not {indices.dtype}")
@@ -101,6 +135,17 @@ OPS = (
             "start": Attribute(Kind.INT, 0, "the first element"),
             "step": Attribute(Kind.INT, 1, "the distance of two elements"),
         },
+        expectation=False,
+    ),
+    Op(
+        # Linear in the one-hot code of the ids, the only thing a stream of indices can stand for.
+        "embedding",
+        "y = table[ids]",
+        ("ids",),
+        infer_embedding,
+        embedding,
+        Role.LINEAR,
+        {"table": Attribute(Kind.TENSOR, doc="one row per index")},
         expectation=False,
     ),
     Op(

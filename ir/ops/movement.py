@@ -16,7 +16,6 @@ from snnc.ir.op import (
     payload_hull,
     payload_kept,
     same_dtype,
-    tensor_type,
 )
 from snnc.ir.ops.resize import RESIZE
 from snnc.ir.shapes import (
@@ -135,18 +134,6 @@ def infer_gather(x: TensorType, *, axis: int, indices: Array) -> TensorType:
     if indices.size and not (-dim <= indices.min() and indices.max() < dim):
         raise ShapeError(f"gather indices {indices.min()}..{indices.max()} leave an axis of {dim}")
     return x.with_shape((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
-
-
-def embedding(ids: Array, *, table: Array) -> Array:
-    return np.asarray(table[ids])
-
-
-def infer_embedding(ids: TensorType, *, table: Array) -> TensorType:
-    if ids.dtype not in ("i32", "i64"):
-        raise TypeInferenceError(f"embedding looks up i32 or i64 indices, not {ids.dtype}")
-    if table.ndim < 1:
-        raise TypeInferenceError("embedding needs a table with at least one axis")
-    return tensor_type(table, (*ids.shape, *table.shape[1:]))
 
 
 # Borders.
@@ -309,17 +296,6 @@ OPS = (
             "indices": Attribute(Kind.TENSOR, doc="integers of any shape; a scalar drops the axis"),
         },
         payload=payload_kept,
-    ),
-    Op(
-        # Linear in the one-hot code of the ids, the only thing a stream of indices can stand for.
-        "embedding",
-        "y = table[ids]",
-        ("ids",),
-        infer_embedding,
-        embedding,
-        Role.LINEAR,
-        {"table": Attribute(Kind.TENSOR, doc="one row per index")},
-        expectation=False,
     ),
     Op(
         "pad",

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from snnc.frontend import import_onnx
-from snnc.ir.errors import UnsupportedOpError
+from snnc.ir.errors import DataError, UnsupportedOpError
 from snnc.passes.analysis import passes_mean, static_values
 from tests.harness import assert_matches_onnxruntime, onnx_model, run_analog, run_onnxruntime
 
@@ -176,3 +176,15 @@ def test_the_number_of_a_sample_as_data_is_refused() -> None:
 def test_samples_picked_by_an_input_are_refused() -> None:
     told = refusal(model([node("Gather", ["x", "i"], "y")], {"x": ("N", 3), "i": ("N",)}))
     assert '"Gather_y" (Gather): its result for one sample depends on the others' in told
+
+
+@pytest.mark.parametrize("op", ["Gather", "GatherElements", "GatherND"])
+def test_an_index_out_of_range_is_blamed_on_the_data(op: str) -> None:
+    given: dict[str, Dims] = {"x": ("N", 6), "i": ("N", 2)}
+    attributes = {"GatherElements": {"axis": 1}, "GatherND": {"batch_dims": 1}}.get(op, {})
+    inputs = ["table", "i"] if op == "Gather" else ["x", "i"]
+    if op == "GatherND":
+        given["i"] = ("N", 2, 1)
+    graph = import_onnx(model([node(op, inputs, "y", **attributes)], given, table=np.arange(6)))
+    with pytest.raises(DataError, match="a computed index or token id is too large"):
+        run_analog(graph, {"x": np.zeros((3, 6), np.float32), "i": np.full((3, *given["i"][1:]), 6)})
