@@ -76,6 +76,9 @@ class PassManager:
         except Exception as error:  # a third party's pass may fail in any way; the reproducer is the answer
             what = f"crashed in {place_of(error)}: {type(error).__name__}: {error}"
             raise self._crash(pass_, before, what) from error
+        if before is not None:
+            # A graph is a cycle of references: its weights must not wait for the garbage collector.
+            before.tensors.clear()
         return PassRun(show_pass(pass_), changed, time.perf_counter() - started, count, len(graph))
 
     def _crash(self, pass_: Pass, before: Graph | None, what: str) -> PassError:

@@ -139,15 +139,19 @@ def into_synapse(node: Node, rewriter: Rewriter) -> bool:
 
 
 def scale_inputs(node: Node, attributes: dict[str, Any], factor: Array) -> Array:
-    """Return a synapse's weight with every input channel multiplied by its factor."""
+    """Return a synapse's weight with every input channel multiplied by its factor, in C order.
+
+    A file holds weights in C order; any other would be copied when it is saved.
+    """
     weight: Array = attributes["weight"]
     kernel = [1] * (weight.ndim - 2)
     if node.op.name == "conv_transpose":
-        return np.asarray(weight * factor.reshape(-1, 1, *kernel))
+        return np.multiply(weight, factor.reshape(-1, 1, *kernel), order="C")
     group = attributes.get("group", 1)
     outputs, inputs = weight.shape[0], weight.shape[1]
     grouped = weight.reshape(group, outputs // group, *weight.shape[1:])
-    return np.asarray((grouped * factor.reshape(group, 1, inputs, *kernel)).reshape(weight.shape))
+    scaled = np.multiply(grouped, factor.reshape(group, 1, inputs, *kernel), order="C")
+    return np.asarray(scaled.reshape(weight.shape))
 
 
 def through_matmul(node: Node, rewriter: Rewriter) -> bool:
