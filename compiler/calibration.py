@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from snnc.ir.graph import Graph
     from snnc.passes.base import Site
 
-BATCH_BYTES = 256 * 2**20  # of observed streams held at a time
+BATCH_BYTES = 128 * 2**20  # of observed streams held at a time
 LARGEST_BATCH = 64
 
 
@@ -34,8 +34,10 @@ class DatasetCalibration:
         found = [SiteStatistics(site.name, site.axes, site.low, site.high) for site in sites]
         total, done = self.dataset.count(graph), 0
         for inputs, _ in self.dataset.batches(graph, batch_samples(sites)):
-            for statistics, array in zip(found, session.run(inputs).values, strict=True):
-                statistics.update(array)
+            values = session.run(inputs).values
+            for statistics in found:
+                # Popped, so that no batch is still held while the next one runs.
+                statistics.update(values.pop(0))
             done += batch_size_of(graph, inputs)
             if self.progress is not None:
                 self.progress(done, total)

@@ -15,7 +15,7 @@ from snnc.passes.base import Calibration, PassContext
 from snnc.passes.manager import PassManager, PassRun
 from snnc.passes.pipeline import parse_pipeline, show_pipeline
 from snnc.passes.registry import default_registry
-from snnc.synthetic import synthetic_dataset
+from snnc.synthetic import synthetic_dataset, synthetic_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from snnc.passes.registry import Registry
     from snnc.passes.statistics import SiteStatistics
 
-SYNTHETIC_SAMPLES = 64
 SYNTHETIC_WARNING = (
     "no calibration data: thresholds come from synthetic inputs and accuracy may suffer; "
     "give real samples with --calibration"
@@ -64,7 +63,7 @@ class SyntheticCalibration:
 
     def measure(self, graph: Graph, sites: Sequence[Site]) -> list[SiteStatistics]:
         self.context.warnings.append(SYNTHETIC_WARNING)
-        dataset = synthetic_dataset(graph, SYNTHETIC_SAMPLES)
+        dataset = synthetic_dataset(graph, synthetic_samples(graph))
         return DatasetCalibration(dataset, self.progress).measure(graph, sites)
 
 
@@ -131,7 +130,7 @@ def describe_source(model: str | Path | Any) -> dict[str, str]:
 def describe_calibration(graph: Graph, dataset: Dataset | None) -> dict[str, Any]:
     """Return what the thresholds were chosen from, for the record."""
     if dataset is None:
-        return {"data": "synthetic", "samples": SYNTHETIC_SAMPLES}
+        return {"data": "synthetic", "samples": synthetic_samples(graph)}
     return {
         "data": Path(dataset.source).name,
         "samples": dataset.count(graph),

@@ -13,14 +13,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from snnc.data import Dataset
+from snnc.energy import synaptic_macs
 from snnc.ir.shapes import concrete
 
 if TYPE_CHECKING:
     from snnc.ir.graph import Graph, Value
     from snnc.ir.kernel_types import Array
 
+MOST_SAMPLES, FEWEST_SAMPLES = 64, 16
+# What one pass over the samples may cost; a large network has enough positions for fewer to do.
+MULTIPLY_ACCUMULATES = 3e11
 LEAVES = 60  # discs per image
 SEED = 20240229
+
+
+def synthetic_samples(graph: Graph) -> int:
+    """Return how many synthetic samples calibrate a network: fewer for one that takes long to run."""
+    one = sum(synaptic_macs(node, graph) for node in graph if node.op.synaptic)
+    return int(min(MOST_SAMPLES, max(FEWEST_SAMPLES, MULTIPLY_ACCUMULATES // max(1, one))))
 
 
 def synthetic_dataset(graph: Graph, samples: int) -> Dataset:

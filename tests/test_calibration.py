@@ -10,10 +10,17 @@ import pytest
 from snnc.backends.reference import Simulator
 from snnc.calibration import LARGEST_BATCH, DatasetCalibration, batch_samples
 from snnc.data import Dataset
-from snnc.driver import SYNTHETIC_SAMPLES, SYNTHETIC_WARNING, compile_model
+from snnc.driver import SYNTHETIC_WARNING, compile_model
 from snnc.ir.errors import DataError
 from snnc.passes.base import Site
-from snnc.synthetic import synthetic_dataset, vocabulary_of
+from snnc.synthetic import (
+    FEWEST_SAMPLES,
+    MOST_SAMPLES,
+    MULTIPLY_ACCUMULATES,
+    synthetic_dataset,
+    synthetic_samples,
+    vocabulary_of,
+)
 from tests.passes.build import Builder, N
 from tests.passes.calibration import ArrayCalibration
 
@@ -116,9 +123,17 @@ def test_token_ids_come_from_their_vocabulary_and_masks_are_ones() -> None:
     assert arrays["flags"].dtype == np.bool_
 
 
+@pytest.mark.parametrize(("share", "samples"), [(1 / 1000, MOST_SAMPLES), (1 / 30, 30), (1, FEWEST_SAMPLES)])
+def test_a_large_network_is_calibrated_on_fewer_synthetic_samples(share: float, samples: int) -> None:
+    rows = round(MULTIPLY_ACCUMULATES * share / (16 * 16))
+    b = Builder(N, rows, 16)
+    b("linear", b.x, weight=np.ones((16, 16), np.float32))
+    assert synthetic_samples(b.graph) == samples
+
+
 def test_without_data_a_network_compiles_with_a_warning() -> None:
     compilation = compile_model(DIGITS / "digits_cnn.onnx")
     assert compilation.context.warnings == [SYNTHETIC_WARNING]
-    assert compilation.graph.meta["calibration"] == {"data": "synthetic", "samples": SYNTHETIC_SAMPLES}
+    assert compilation.graph.meta["calibration"] == {"data": "synthetic", "samples": MOST_SAMPLES}
     outputs = Simulator(compilation.graph).run(np.ones((2, 1, 8, 8), np.float32), 2).outputs["logits"]
     assert np.isfinite(outputs).all()
