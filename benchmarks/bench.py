@@ -1,0 +1,95 @@
+"""Time the reference simulator against onnxruntime, and compiling at scale.
+
+    python benchmarks/bench.py [--threads 2] [--short] [--openblas-kernels SkylakeX] [--json FILE]
+
+Prints a ratio per network, batch size and number of steps T: SNN time / (T x ANN time), the median over
+alternating rounds and its spread; then compile time and peak memory of a ViT-B/16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from scale import Scale
+    from speed import Speed
+
+BATCHES, STEPS = (1, 100), (1, 4)
+ROUNDS, SHORT_ROUNDS = 7, 3
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--threads", type=int, default=2, help="of OpenBLAS and of onnxruntime")
+    parser.add_argument("--openblas-kernels", metavar="NAME", help="sets OPENBLAS_CORETYPE")
+    parser.add_argument("--short", action="store_true", help="fewer rounds, no ViT-B/16")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures too")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options, console = arguments(), Console()
+    # OpenBLAS reads these once, when numpy loads it.
+    os.environ["OPENBLAS_NUM_THREADS"] = str(options.threads)
+    if options.openblas_kernels:
+        os.environ["OPENBLAS_CORETYPE"] = options.openblas_kernels
+    import scale
+    import speed
+
+    found: list[Speed] = []
+    for network in speed.NETWORKS:
+        if network.missing:
+            console.print(f"skipped {network.name}: {network.missing}")
+            continue
+        with console.status(f"measuring {network.name}"):
+            rounds = SHORT_ROUNDS if options.short else ROUNDS
+            found += speed.measure(network, BATCHES, STEPS, rounds, options.threads)
+    console.print(speed_table(found, options.threads))
+    large = None
+    if not options.short:
+        with console.status("compiling a ViT-B/16"):
+            large = scale.measure()
+        console.print(scale_table(large))
+    if options.json:
+        record = {
+            "threads": options.threads,
+            "openblas_kernels": options.openblas_kernels,
+            "speed": [asdict(one) for one in found],
+            "scale": asdict(large) if large else None,
+        }
+        options.json.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def speed_table(found: list[Speed], threads: int) -> Table:
+    table = Table(title=f"SNN time / (T x ANN time), {threads} thread(s)")
+    for column in ("network", "batch", "T", "ratio", "spread", "ANN ms", "SNN ms"):
+        table.add_column(column, justify="left" if column == "network" else "right")
+    for one in found:
+        spread = f"{one.lowest:.2f}..{one.highest:.2f}"
+        numbers = [f"{one.ratio:.2f}", spread, f"{one.ann_ms:.3f}", f"{one.snn_ms:.3f}"]
+        table.add_row(one.network, str(one.batch), str(one.steps), *numbers)
+    return table
+
+
+def scale_table(large: Scale) -> Table:
+    table = Table(title="compiling a ViT-B/16 without calibration data")
+    for column in ("peak / model", "model MiB", "peak MiB", "compile s", "save s", "synthetic samples"):
+        table.add_column(column, justify="right")
+    sizes = [f"{large.model_bytes / 2**20:.0f}", f"{large.peak_bytes / 2**20:.0f}"]
+    seconds = [f"{large.compile_seconds:.1f}", f"{large.save_seconds:.1f}"]
+    table.add_row(f"{large.ratio:.2f}", *sizes, *seconds, str(large.samples))
+    return table
+
+
+if __name__ == "__main__":
+    main()
