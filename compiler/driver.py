@@ -11,7 +11,7 @@ from snnc.calibration import DatasetCalibration
 from snnc.data import Dataset, load_data
 from snnc.frontend import import_onnx
 from snnc.methods import Settings, get_method
-from snnc.passes.base import Calibration, PassContext
+from snnc.passes.base import PassContext
 from snnc.passes.manager import PassManager, PassRun
 from snnc.passes.pipeline import parse_pipeline, show_pipeline
 from snnc.passes.registry import default_registry
@@ -56,14 +56,16 @@ class Compilation:
 
 @dataclass(slots=True)
 class SyntheticCalibration:
-    """Measures sites over synthetic inputs, and says so."""
+    """Measures sites over synthetic inputs, and says so; `samples` of them so far."""
 
     context: PassContext
     progress: Callable[[int, int], None] | None = None
+    samples: int = 0
 
     def measure(self, graph: Graph, sites: Sequence[Site]) -> list[SiteStatistics]:
         self.context.warnings.append(SYNTHETIC_WARNING)
-        dataset = synthetic_dataset(graph, synthetic_samples(graph))
+        self.samples = synthetic_samples(graph)
+        dataset = synthetic_dataset(graph, self.samples)
         return DatasetCalibration(dataset, self.progress).measure(graph, sites)
 
 
@@ -85,14 +87,19 @@ def compile_model(
     passes = build_pipeline(options, registry or default_registry())
     graph = import_onnx(model, shapes=options.shapes)
     context = PassContext()
-    context.calibration = calibrator(context, calibration, progress)
+    synthetic = SyntheticCalibration(context, progress)
+    context.calibration = synthetic if calibration is None else DatasetCalibration(calibration, progress)
     manager = PassManager(passes, context, options.dump_ir, options.crash_dir, on_pass)
     runs = manager.run(graph)
     graph.meta = {
         "source": describe_source(model),
         "method": options.method if options.pipeline is None else "custom",
         "pipeline": show_pipeline(passes),
-        "calibration": describe_calibration(graph, calibration),
+        "calibration": (
+            {"data": "synthetic", "samples": synthetic.samples}
+            if calibration is None
+            else describe_calibration(graph, calibration)
+        ),
         "steps": options.steps,
         **({"shapes": {name: list(dims) for name, dims in options.shapes.items()}} if options.shapes else {}),
     }
@@ -104,15 +111,6 @@ def build_pipeline(options: Options, registry: Registry) -> list[Pass]:
     if options.pipeline is not None:
         return parse_pipeline(options.pipeline, registry)
     return get_method(options.method).pipeline(options.settings)
-
-
-def calibrator(
-    context: PassContext, dataset: Dataset | None, progress: Callable[[int, int], None] | None
-) -> Calibration:
-    """Return what measures sites: the user's data, or synthetic inputs with a warning."""
-    if dataset is None:
-        return SyntheticCalibration(context, progress)
-    return DatasetCalibration(dataset, progress)
 
 
 def describe_source(model: str | Path | Any) -> dict[str, str]:
@@ -127,10 +125,8 @@ def describe_source(model: str | Path | Any) -> dict[str, str]:
     return {"name": path.name, "sha256": digest.hexdigest()}
 
 
-def describe_calibration(graph: Graph, dataset: Dataset | None) -> dict[str, Any]:
+def describe_calibration(graph: Graph, dataset: Dataset) -> dict[str, Any]:
     """Return what the thresholds were chosen from, for the record."""
-    if dataset is None:
-        return {"data": "synthetic", "samples": synthetic_samples(graph)}
     return {
         "data": Path(dataset.source).name,
         "samples": dataset.count(graph),

@@ -63,11 +63,13 @@ def show_summary(output: Path, graph: Graph, seconds: float) -> None:
         f"{count(figures['expectation_nodes'], 'expectation node')}, "
         f"{count(figures['parameters'], 'parameter')}; {size(output.stat().st_size)}, {seconds:.1f} s"
     )
-    calibration = figures.get("calibration", {})
-    click.echo(
-        f"method {figures['method']}, calibrated on {count(calibration['samples'], 'sample')} "
-        f"({one_line(calibration['data'])}), {count(figures['steps'], 'time step')} by default"
+    calibration = figures["calibration"]
+    calibrated = (
+        f"calibrated on {count(calibration['samples'], 'sample')} ({one_line(calibration['data'])})"
+        if calibration["samples"]
+        else "not calibrated"
     )
+    click.echo(f"method {figures['method']}, {calibrated}, {count(figures['steps'], 'time step')} by default")
 
 
 def show_runs(runs: Sequence[PassRun], *, to_stderr: bool = False) -> None:

@@ -379,3 +379,9 @@ def test_outputs_are_named(snnc: Snnc, tokens_model: Path, out: Path) -> None:
     result = snnc("run", out / "net.sir", "--input", out / "x.npy", "-o", out / "y.npz")
     assert "scores [4, 4, 3], pooled [4, 4, 8]" in result.stderr
     assert list(np.load(out / "y.npz")) == ["scores", "pooled"]
+
+
+def test_what_was_not_calibrated_does_not_say_so(snnc: Snnc, digits: Path, out: Path) -> None:
+    result = snnc("compile", digits / "digits_cnn.onnx", "-o", out / "analog.sir", "-p", "simplify")
+    assert "not calibrated" in result.stdout
+    assert "synthetic" not in result.stderr

@@ -37,7 +37,7 @@ def first_step(model: ModelBuilder, node: Node, current: str) -> str:
     assert quantum is not None
     membrane = model.add("Div", [current, quantum])
     if attributes["initial"]:
-        membrane = model.add("Add", [membrane, model.constant(np.float32(attributes["initial"]))])
+        membrane = model.add("Add", [membrane, model.constant(np.array(attributes["initial"], np.float32))])
     payload = quantised(model, membrane, attributes["codebook"])
     scale = model.tensor(node, "scale")
     return model.add("Mul", [payload, scale]) if scale else payload
@@ -53,7 +53,7 @@ def quantised(model: ModelBuilder, membrane: str, codebook: Codebook) -> str:
         nearest = isinstance(codebook, MultiSpike) and codebook.rounding == "nearest"
         rounded = model.add("Round" if nearest else "Floor", [membrane])
     payload = codebook.payload
-    limits = [model.constant(np.float32(payload.lo)), model.constant(np.float32(payload.hi))]
+    limits = [model.constant(np.array(limit, np.float32)) for limit in (payload.lo, payload.hi)]
     return model.add("Clip", [rounded, *limits])
 
 
