@@ -69,7 +69,8 @@ def _checked(value: Value, array: Array) -> Array:
         )
     if array.dtype.kind not in "iubf":
         raise DataError(f"input {value.name!r} holds {array.dtype}, which is not numbers")
-    return array.astype(target)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
+        return array.astype(target)
 
 
 def _batch_of(value: Value, array: Array) -> int | None:

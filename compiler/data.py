@@ -32,7 +32,8 @@ class Normalise:
     std: tuple[float, ...] = ()
 
     def __call__(self, x: Array, name: str) -> Array:
-        result = x.astype(np.float32) * np.float32(self.scale)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
+            result = x.astype(np.float32) * np.float32(self.scale)
         for label, values in (("mean", self.mean), ("std", self.std)):
             if len(values) > 1 and (result.ndim < 2 or result.shape[1] != len(values)):
                 channels = result.shape[1] if result.ndim > 1 else 0
@@ -153,19 +154,30 @@ def load_data(
 
 
 def _read(path: Path) -> dict[str, Array]:
+    if path.is_dir():
+        raise DataError("this is a folder, not a data file", where=str(path))
     if not path.is_file():
         raise DataError("there is no such data file", where=str(path))
+    if path.suffix not in (".npy", ".npz"):
+        raise DataError("data files are .npz or .npy", where=str(path))
+    if path.stat().st_size == 0:
+        raise DataError("the file is empty", where=str(path))
+    name = "x"
     try:
         if path.suffix == ".npy":
-            return {"x": _numeric(np.load(path, mmap_mode="r", allow_pickle=False), "x", path)}
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                return {name: _numeric(archive[name], name, path) for name in archive.files}
+            return {name: _numeric(np.load(path, mmap_mode="r", allow_pickle=False), name, path)}
+        arrays = {}
+        with np.load(path, allow_pickle=False) as archive:
+            for name in archive.files:
+                arrays[name] = _numeric(archive[name], name, path)
+    except DataError:
+        raise
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
+        if "Object arrays" in str(error) or "Python objects" in str(error):  # numpy has one class for all
+            message = f"array {name!r} holds Python objects, which are not read"
+            raise DataError(message, where=str(path), help="store plain numbers") from error
         raise DataError(f"the data file cannot be read: {error}", where=str(path)) from error
-    raise DataError("data files are .npz or .npy", where=str(path))
+    return arrays
 
 
 def _numeric(array: Array, name: str, path: Path) -> Array:

@@ -100,7 +100,8 @@ class Scores:
         """Add one batch: ann [N, …], snn [T, N, …]."""
         count = ann.shape[0]
         self.samples += count
-        guess, guesses = ann.argmax(axis=-1), snn.argmax(axis=-1)
+        classes = class_axis(ann.ndim)
+        guess, guesses = ann.argmax(axis=classes), snn.argmax(axis=classes)
         same = (guesses == guess).reshape(len(snn), count, -1)
         self.agree += same.mean(axis=2).sum(axis=1)
         if labels is not None:
@@ -125,6 +126,11 @@ class Scores:
         if metric == "cosine":
             return 1.0, self.cosine / self.samples
         return 0.0, self.relative_error
+
+
+def class_axis(rank: int) -> int:
+    """Return the axis of the classes, counted from the end: the channels of images, else the last."""
+    return 1 - rank if rank >= 4 else -1
 
 
 def evaluate(
@@ -172,7 +178,24 @@ def choose_metric(metric: Metric | None, dataset: Dataset, graph: Graph) -> Metr
             where=dataset.source,
             help="store labels as 'y' beside 'x', or use --metric relative_error",
         )
-    return metric or ("accuracy" if labelled else "relative_error")
+    chosen = metric or ("accuracy" if labelled else "relative_error")
+    if chosen == "accuracy" and dataset.labels is not None:
+        check_labels(dataset.labels, graph, dataset.source)
+    return chosen
+
+
+def check_labels(labels: Array, graph: Graph, source: str) -> None:
+    """Refuse labels that are not indices of the first output's classes."""
+    classes = graph.outputs[0].value.type.shape[-1]
+    assert isinstance(classes, int)
+    known = (labels == np.floor(labels)) & (labels >= 0) & (labels < classes)
+    if not known.all():
+        first = int(np.argmin(known))
+        raise DataError(
+            f"label {labels[first]:g} is none of the network's {classes} classes",
+            where=f"{source}, sample {first}",
+            help="labels are class indices from 0; for other targets use --metric relative_error",
+        )
 
 
 def analog_counts(model: str | Path, shapes: Mapping[str, Sequence[int | str]] | None = None) -> Counts:

@@ -29,6 +29,8 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
+    except OutputError:
+        raise
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:

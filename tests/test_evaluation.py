@@ -59,6 +59,16 @@ def test_accuracy_agreement_error_and_cosine() -> None:
     assert scores.values("cosine")[0] == 1.0
 
 
+def test_agreement_on_pixels_compares_channels() -> None:
+    scores = Scores(1)
+    ann = np.zeros((1, 2, 2, 2), np.float32)
+    ann[:, 1] = 1
+    snn = ann[None].copy()
+    snn[0, 0, 0, 0, 0] = 2  # one pixel of four is of the other class
+    scores.add(ann, snn, None)
+    assert scores.agree[0] == 0.75
+
+
 def test_batches_add_up() -> None:
     random = np.random.default_rng(0)
     ann = random.standard_normal((7, 4)).astype(np.float32)
@@ -154,6 +164,16 @@ def test_accuracy_without_labels_is_refused(graph: Graph) -> None:
     with pytest.raises(DataError, match="accuracy needs labels") as caught:
         choose_metric("accuracy", Dataset(data(8).arrays), graph)
     assert "store labels as 'y'" in str(caught.value.help)
+
+
+@pytest.mark.parametrize("wrong", [10, -1, 0.5])
+def test_labels_that_name_no_class_are_refused(graph: Graph, wrong: float) -> None:
+    labels = np.array([3, wrong, 9])
+    dataset = Dataset({"x": data(3).arrays["x"]}, labels, source="test.npz")
+    with pytest.raises(DataError, match=f"label {wrong:g} is none of the network's 10 classes") as caught:
+        choose_metric(None, dataset, graph)
+    assert caught.value.where == "test.npz, sample 1"
+    assert choose_metric("cosine", dataset, graph) == "cosine"
 
 
 def test_progress_is_told_and_ends_at_the_total(graph: Graph) -> None:

@@ -9,7 +9,9 @@ A subcommand imports what it works with inside its function, so that `snnc --hel
 from __future__ import annotations
 
 import io
+import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -37,9 +39,17 @@ class Commands(click.Group):
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> object:
+        open_streams_that_are_closed()
         escape_what_cannot_be_encoded()
         with reported_failures():
             return super().invoke(ctx)
+
+
+def open_streams_that_are_closed() -> None:
+    """Let what is written to a stream that the shell closed (`>&-`) go nowhere: Python sets it to None."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for good
 
 
 def escape_what_cannot_be_encoded() -> None:

@@ -254,7 +254,8 @@ X = np.arange(3 * 64, dtype=np.float32).reshape(3, 1, 8, 8)
         (np.float32(3), "is a single number"),
         (X.astype(np.complex64), "holds complex64, which is not numbers"),
         (np.array(["a", "b"]), "holds <U1, which is not numbers"),
-        (np.array([{}], dtype=object), "cannot be read"),
+        (np.array([{}], dtype=object), "holds Python objects, which are not read"),
+        (np.where(X == 100, 1e300, X.astype(np.float64)), "holds NaN or infinite values"),
     ],
 )
 def test_data_that_do_not_fit(
@@ -303,13 +304,33 @@ def test_archives_that_do_not_fit(
     refuse(snnc, "eval", cnn, "--model", digits / "digits_cnn.onnx", "--data", data, code=1, says=says)
 
 
-@pytest.mark.parametrize("name", ["data.npz", "data.npy", "data.csv", "none.npz"])
-def test_files_that_are_no_data(snnc: Snnc, cnn: Path, tmp_path: Path, out: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("data.npz", b"1, 2, 3\n", "the data file cannot be read"),
+        ("data.npy", b"1, 2, 3\n", "the data file cannot be read"),
+        ("data.csv", b"1, 2, 3\n", "data files are .npz or .npy"),
+        ("none.npz", None, "there is no such data file"),
+        ("data.npz", b"", "the file is empty"),
+        ("data.npy", b"", "the file is empty"),
+    ],
+)
+def test_files_that_are_no_data(
+    snnc: Snnc, cnn: Path, tmp_path: Path, out: Path, name: str, content: bytes | None, says: str
+) -> None:
     data = tmp_path / name
-    if not name.startswith("none"):
-        data.write_bytes(b"1, 2, 3\n")
-    refuse(snnc, "run", cnn, "--input", data, "-o", out / "y.npy", code=1, says=f"--> {data}")
+    if content is not None:
+        data.write_bytes(content)
+    error = refuse(snnc, "run", cnn, "--input", data, "-o", out / "y.npy", code=1, says=says)
+    assert f"--> {data}" in error
     assert is_empty(out)
+
+
+def test_folder_and_objects_are_no_data(snnc: Snnc, cnn: Path, tmp_path: Path, out: Path) -> None:
+    command = ["run", cnn, "-o", out / "y.npy", "--input"]
+    refuse(snnc, *command, tmp_path, code=1, says="this is a folder, not a data file")
+    np.savez(tmp_path / "data.npz", x=np.array([{}], dtype=object))
+    refuse(snnc, *command, tmp_path / "data.npz", code=1, says="array 'x' holds Python objects")
 
 
 def test_accuracy_needs_labels(snnc: Snnc, digits: Path, cnn: Path, tmp_path: Path) -> None:

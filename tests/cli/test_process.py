@@ -72,6 +72,17 @@ def test_a_reader_that_has_seen_enough(compiled: Path) -> None:
     process.wait(timeout=30)
 
 
+@pytest.mark.parametrize("closed", ["sys.stdout", "sys.stderr"])
+def test_a_stream_that_was_never_open(closed: str, compiled: Path) -> None:
+    """Python sets a stream that the shell closed (`>&-`) to None."""
+    code = f"import sys; {closed} = None\nfrom snnc.cli import main\nmain(sys.argv[1:])"
+    result = python("-c", code, "ops")
+    assert (result.returncode, result.stderr) == (0, "")
+    failing = python("-c", code, "print", compiled / "none.sir")
+    assert failing.returncode == 1
+    assert "Traceback" not in failing.stderr
+
+
 def test_any_encoding() -> None:
     result = python("-m", "snnc", "ops", "softmax", PYTHONIOENCODING="latin-1")
     assert result.returncode == 0, result.stderr
