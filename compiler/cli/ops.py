@@ -130,9 +130,9 @@ def traits(op: Op) -> list[str]:
 
 
 def show_onnx(as_json: bool) -> None:
-    from snnc.frontend.handlers import handlers
+    from snnc.frontend.handlers import importable
 
-    names = sorted(handlers())
+    names = importable()
     if as_json:
         print_json(names)
     else:

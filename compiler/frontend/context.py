@@ -7,6 +7,7 @@ evaluated by its own kernel, so shape computations disappear on the way in, thro
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
@@ -185,5 +186,16 @@ def to_supported(array: Array) -> Array:
     return array
 
 
+@dataclass(frozen=True, slots=True)
+class AlwaysRejected:
+    """The handler of a known operator that no model can use: the reason, and what to do instead."""
+
+    reason: str
+    help: str | None = None
+
+    def __call__(self, ctx: NodeContext) -> NoReturn:
+        ctx.reject(self.reason, self.help)
+
+
 Handler: TypeAlias = "Callable[[NodeContext], Entry | Sequence[Entry]]"
-__all__ = ["Entry", "Handler", "NodeContext", "RejectedError", "Type", "to_supported"]
+__all__ = ["AlwaysRejected", "Entry", "Handler", "NodeContext", "RejectedError", "Type", "to_supported"]

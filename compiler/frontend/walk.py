@@ -220,9 +220,8 @@ def _advice(op_type: str, table: Iterable[str]) -> str:
         return "control flow cannot become a network; export the model for fixed sizes so that it unrolls"
     if op_type in ("LSTM", "GRU", "RNN"):
         return "recurrent layers are not supported"
-    known = list(table)
-    suggestion = did_you_mean(op_type, known)
-    return suggestion if suggestion.startswith("did you") else f"{len(known)} are: see snnc ops --onnx"
+    suggestion = did_you_mean(op_type, table)
+    return suggestion if suggestion.startswith("did you") else "snnc ops --onnx lists what is"
 
 
 @cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+from snnc.frontend.context import AlwaysRejected
 from snnc.frontend.handlers import (
     arithmetic,
     elementwise,
@@ -44,6 +45,11 @@ FAMILIES = (
     images,
     shapes,
 )
+
+
+def importable() -> list[str]:
+    """Return the operators that some model can use, in alphabetical order."""
+    return sorted(name for name, handler in handlers().items() if not isinstance(handler, AlwaysRejected))
 
 
 @cache

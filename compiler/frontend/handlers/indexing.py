@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from snnc.frontend.handlers.synapse import always_rejected
+from snnc.frontend.context import AlwaysRejected
 from snnc.ir.graph import Value
 from snnc.ir.shapes import Batch, normalise_axis
 
@@ -84,5 +84,5 @@ HANDLERS: dict[str, Handler] = {
     "GatherND": gather_nd,
     "ScatterElements": scatter_elements,
     "ScatterND": scatter_nd,
-    "OneHot": always_rejected("one-hot codes are not supported", "use Gather on a constant table"),
+    "OneHot": AlwaysRejected("one-hot codes are not supported", "use Gather on a constant table"),
 }

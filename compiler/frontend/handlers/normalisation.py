@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from snnc.frontend.context import AlwaysRejected
 from snnc.ir.graph import Value
 from snnc.ir.shapes import normalise_axis, static_dim
 
@@ -94,13 +95,6 @@ def along_axis(ctx: NodeContext, op: str) -> Entry:
     return ctx.emit(op, [ctx.entry(0)], {"axis": axis(ctx)})
 
 
-def hardmax(ctx: NodeContext) -> Entry:
-    ctx.reject(
-        "the place of a maximum has no mean over time",
-        "use Softmax, or end the model at the scores and take the maximum from the decoded output",
-    )
-
-
 def axis(ctx: NodeContext) -> int:
     """Return the node's axis (by default the last), counted from the front."""
     return normalise_axis(ctx.attribute("axis", -1), len(ctx.shape(ctx.entry(0))))
@@ -115,7 +109,10 @@ def channels(ctx: NodeContext) -> int:
 HANDLERS: dict[str, Handler] = {
     "BatchNormalization": batch_normalisation,
     "GroupNormalization": group_normalisation,
-    "Hardmax": hardmax,
+    "Hardmax": AlwaysRejected(
+        "the place of a maximum has no mean over time",
+        "use Softmax, or end the model at the scores and take the maximum from the decoded output",
+    ),
     "InstanceNormalization": instance_normalisation,
     "LayerNormalization": layer_normalisation,
     "LogSoftmax": partial(along_axis, op="log_softmax"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from snnc.frontend.context import AlwaysRejected
 from snnc.ir.shapes import static_dim
 
 if TYPE_CHECKING:
@@ -29,11 +30,10 @@ def global_max_pool(ctx: NodeContext) -> Entry:
     return ctx.emit("reduce_max", [ctx.entry(0)], {"axes": spatial_axes(ctx), "keepdims": True})
 
 
-def lp_pool(ctx: NodeContext) -> Entry:
-    ctx.reject(
-        "pools of the Lp norm are not supported",
-        "write it as Abs, Pow, AveragePool times the window size, and Pow",
-    )
+LP_POOL = AlwaysRejected(
+    "pools of the Lp norm are not supported",
+    "write it as Abs, Pow, AveragePool times the window size, and Pow",
+)
 
 
 def spatial_axes(ctx: NodeContext) -> Ints:
@@ -83,8 +83,8 @@ def same_pads(ctx: NodeContext, kernel: Ints, strides: Ints, *, upper: bool) -> 
 HANDLERS: dict[str, Handler] = {
     "AveragePool": average_pool,
     "GlobalAveragePool": global_average_pool,
-    "GlobalLpPool": lp_pool,
+    "GlobalLpPool": LP_POOL,
     "GlobalMaxPool": global_max_pool,
-    "LpPool": lp_pool,
+    "LpPool": LP_POOL,
     "MaxPool": max_pool,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from snnc.frontend.context import AlwaysRejected
 from snnc.ir.shapes import normalise_axis
 
 if TYPE_CHECKING:
@@ -56,16 +57,15 @@ def cumulative_sum(ctx: NodeContext) -> Entry:
     return ctx.emit("cumsum", [ctx.entry(0)], attributes)
 
 
-def reject_place(ctx: NodeContext) -> Entry:
-    ctx.reject(
-        "the place of a maximum has no mean over time",
-        "end the model at the scores and take the place from the decoded output",
-    )
+PLACE = AlwaysRejected(
+    "the place of a maximum has no mean over time",
+    "end the model at the scores and take the place from the decoded output",
+)
 
 
 HANDLERS: dict[str, Handler] = {
-    "ArgMax": reject_place,
-    "ArgMin": reject_place,
+    "ArgMax": PLACE,
+    "ArgMin": PLACE,
     "CumSum": cumulative_sum,
     "ReduceL1": partial(reduction, op="reduce_l1"),
     "ReduceL2": partial(reduction, op="reduce_l2"),

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from snnc.frontend.context import AlwaysRejected
 from snnc.frontend.handlers.elementwise import cast_entry
-from snnc.frontend.handlers.synapse import always_rejected
 from snnc.ir.graph import Value
 from snnc.ir.shapes import Batch, element_count
 
@@ -119,5 +119,5 @@ HANDLERS: dict[str, Handler] = {
     "Range": range_,
     "NonZero": non_zero,
     "Trilu": trilu,
-    "EyeLike": always_rejected("an identity matrix shaped like a stream is not supported"),
+    "EyeLike": AlwaysRejected("an identity matrix shaped like a stream is not supported"),
 }

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from snnc.frontend.context import AlwaysRejected
 from snnc.ir.graph import Value
 from snnc.ir.ops.convolution import Window
 from snnc.ir.shapes import static_dim
@@ -17,15 +18,6 @@ if TYPE_CHECKING:
 Ints = tuple[int, ...]
 
 QUANTISED_HELP = "export the quantised model with QuantizeLinear/DequantizeLinear around float operators"
-
-
-def always_rejected(reason: str, help: str | None = None) -> Handler:
-    """Return the handler of an operator that no model can use, with the reason."""
-
-    def handler(ctx: NodeContext) -> Entry:
-        ctx.reject(reason, help)
-
-    return handler
 
 
 # Convolution.
@@ -170,6 +162,6 @@ HANDLERS: dict[str, Handler] = {
     "ConvTranspose": conv_transpose,
     "Gemm": gemm,
     "MatMul": matmul,
-    "ConvInteger": always_rejected("integer convolution has no decoded value", QUANTISED_HELP),
-    "MatMulInteger": always_rejected("an integer matrix product has no decoded value", QUANTISED_HELP),
+    "ConvInteger": AlwaysRejected("integer convolution has no decoded value", QUANTISED_HELP),
+    "MatMulInteger": AlwaysRejected("an integer matrix product has no decoded value", QUANTISED_HELP),
 }
