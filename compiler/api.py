@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from snnc.driver import Options, as_dataset, compile_model
 from snnc.ir import archive
+from snnc.ir.errors import OptionError
 from snnc.methods import Settings
 
 if TYPE_CHECKING:
@@ -40,11 +41,23 @@ def compile(
     `levels`, `thresholds`, `per` and `batch_norm` set the method's passes; `pipeline` replaces them all.
     `shapes` pins dimensions: `{"tokens": ("N", 128)}`. Every refusal is an `SnncError`.
     """
+    if steps < 1:
+        raise OptionError(f"a network cannot take {steps} time steps", help="give at least 1")
+    check_choice("thresholds", thresholds, (None, "mse", "max", "percentile"))
+    check_choice("per", per, (None, "channel", "tensor"))
+    check_choice("batch_norm", batch_norm, ("weights", "thresholds"))
     options = Options(method, Settings(levels, thresholds, per, batch_norm), steps, pipeline, shapes)
     compilation = compile_model(model, as_dataset(calibration), options)
     for text in compilation.context.warnings:
         warnings.warn(text, stacklevel=2)
     return compilation.graph
+
+
+def check_choice(name: str, value: str | None, choices: Sequence[str | None]) -> None:
+    """Refuse a value that is not one of the choices."""
+    if value not in choices:
+        known = ", ".join(choice for choice in choices if choice is not None)
+        raise OptionError(f"{name} cannot be {value!r}", help=f"one of: {known}")
 
 
 def load(path: str | Path) -> Graph:

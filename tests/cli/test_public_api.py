@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -71,3 +71,18 @@ def test_refusals_are_built_in_errors_too(digits: Path) -> None:
         snnc.compile(digits / "digits_cnn.onnx", method="magic")
     with pytest.raises(ValueError, match="there is no such model file"):
         snnc.compile(digits / "none.onnx")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "cannot take 0 time steps"),
+        ({"thresholds": "least"}, "thresholds cannot be 'least'"),
+        ({"per": "layer"}, "per cannot be 'layer'"),
+        ({"batch_norm": "bias"}, "batch_norm cannot be 'bias'"),
+    ],
+)
+def test_options_out_of_range_are_refused_before_any_work(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(snnc.SnncError, match=message) as caught:
+        snnc.compile("none.onnx", **options)
+    assert caught.value.exit_code == 2
