@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from snnc.calibration import DatasetCalibration
 from snnc.data import Dataset, load_data
 from snnc.frontend import import_onnx
+from snnc.ir.errors import DataError
 from snnc.methods import Settings, get_method
 from snnc.passes.base import PassContext
 from snnc.passes.manager import PassManager, PassRun
@@ -18,7 +22,7 @@ from snnc.passes.registry import default_registry
 from snnc.synthetic import synthetic_dataset, synthetic_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from snnc.ir.graph import Graph
     from snnc.ir.kernel_types import Array
@@ -140,4 +144,10 @@ def as_dataset(data: Dataset | str | Path | Array | Mapping[str, Array] | None) 
         return data
     if isinstance(data, str | Path):
         return load_data(data)
-    return Dataset(dict(data) if hasattr(data, "keys") else {"x": data})
+    arrays = dict(data) if isinstance(data, Mapping) else {"x": data}
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray) or array.ndim == 0:
+            raise DataError(
+                f"the data {name!r} are {type(array).__name__}", help="give a numpy array of samples"
+            )
+    return Dataset(arrays)

@@ -89,6 +89,12 @@ def verify_layers(
         done += batch_size_of(graph, inputs)
         if progress is not None:
             progress(done, total)
+    if not any(norms.values()):
+        raise DataError(
+            "the model has none of the tensors the neurons stand for",
+            where=str(model),
+            help="give the model the network was compiled from",
+        )
     rows = [layer_error(node, meter, errors, norms, done) for node in neurons]
     return sorted(rows, key=lambda row: -(row.relative_error if row.relative_error is not None else -1.0))
 

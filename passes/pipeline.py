@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from snnc.passes.base import Pass
     from snnc.passes.registry import Registry
 
+ARTICLES = {int: "an integer", float: "a number", str: "text"}
+
 GRAMMAR = r"""
     start: [step ("," step)*]
     step: NAME ["{" [option ("," option)*] "}"]
@@ -103,7 +105,9 @@ def convert(text: str, wanted: Any, what: str) -> Any:
     try:
         return wanted(text)
     except ValueError as error:
-        raise OptionError(f"{what} cannot be {text!r}", help=f"give a {wanted.__name__}") from error
+        raise OptionError(
+            f"{what} cannot be {text!r}", help=f"give {ARTICLES.get(wanted, wanted.__name__)}"
+        ) from error
 
 
 def show_pass(pass_: Pass) -> str:

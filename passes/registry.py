@@ -55,7 +55,10 @@ class Registry:
         sys.modules[module_name] = module
         try:
             spec.loader.exec_module(module)
-        except Exception as error:  # a user's file may fail in any way; all are the same news here
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # a user's file may fail in any way; all are the same news here
             raise PassError(f"{path} failed while loading: {type(error).__name__}: {error}") from error
         found = passes_in(module)
         if not found:

@@ -79,7 +79,7 @@ class Simulator:
 
         `record` names neurons by site or source node; `progress` is told how many samples are done.
         """
-        if steps < 1:
+        if steps != int(steps) or steps < 1:
             raise OptionError(f"cannot run {steps} time steps", help="give at least 1")
         arrays = check_inputs(self.graph, inputs)
         names = self._recorded(record)

@@ -10,6 +10,7 @@ import click
 from snnc.cli.options import (
     FILE,
     DataOptions,
+    check_network_name,
     check_writable,
     data_options,
     example,
@@ -129,6 +130,7 @@ def compile_(
     started = time.perf_counter()
     refuse_idle_options(calibration, data, load, chosen)
     check_writable(output, model, calibration)
+    check_network_name(output)
     compilation = run_compiler(
         model=model,
         output=output,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from snnc.cli.options import recorded_shapes, recorded_steps
 from snnc.cli.progress import Activity
-from snnc.cli.show import Notes
+from snnc.cli.show import Notes, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +35,10 @@ def measure(
     graph, notes = load(network), Notes(quiet)
     warn_of_other_model(graph, model, notes)
     dataset = data.load_for(graph, data_file, notes)
+    if len(graph.outputs) > 1:
+        notes.note(
+            f"the first of {len(graph.outputs)} outputs is compared: {one_line(graph.outputs[0].name)}"
+        )
     with Activity("evaluating", quiet=quiet) as activity:
         return evaluate(
             graph,

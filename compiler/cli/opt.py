@@ -9,6 +9,7 @@ import click
 from snnc.cli.options import (
     FILE,
     DataOptions,
+    check_network_name,
     check_writable,
     data_options,
     example,
@@ -80,6 +81,7 @@ def opt(
         )
     if output is not None:
         check_writable(output, calibration)
+        check_network_name(output)
     passes = parse_pipeline(pipeline, registry_with(load))
     graph, notes = load_network(network), Notes(quiet)
     with Activity("optimising", quiet=quiet) as activity:

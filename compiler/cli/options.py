@@ -254,6 +254,15 @@ def recorded_shapes(meta: Mapping[str, Any]) -> dict[str, list[int | str]] | Non
 # Files to write.
 
 
+FOREIGN_SUFFIXES = (".onnx", ".npz", ".npy", ".py", ".safetensors")
+
+
+def check_network_name(path: Path) -> None:
+    """Refuse to write a network into a file that is named like something else."""
+    if path.suffix in FOREIGN_SUFFIXES:
+        raise OptionError(f"a network is not a {path.suffix} file", help=f"name it {path.stem}.sir")
+
+
 def check_writable(path: Path, *sources: Path | None) -> None:
     """Refuse, before any work is done, an output that cannot be written or that is one of the inputs."""
     from snnc.ir.output import cannot_write, check_target, scratch_path

@@ -220,6 +220,8 @@ def _advice(op_type: str, table: Iterable[str]) -> str:
         return "control flow cannot become a network; export the model for fixed sizes so that it unrolls"
     if op_type in ("LSTM", "GRU", "RNN"):
         return "recurrent layers are not supported"
+    if op_type.startswith(("QLinear", "QGemm")):
+        return "quantise the model in QDQ format (QuantizeLinear and DequantizeLinear around float operators)"
     suggestion = did_you_mean(op_type, table)
     return suggestion if suggestion.startswith("did you") else "snnc ops --onnx lists what is"
 

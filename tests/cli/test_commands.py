@@ -385,3 +385,17 @@ def test_what_was_not_calibrated_does_not_say_so(snnc: Snnc, digits: Path, out: 
     result = snnc("compile", digits / "digits_cnn.onnx", "-o", out / "analog.sir", "-p", "simplify")
     assert "not calibrated" in result.stdout
     assert "synthetic" not in result.stderr
+
+
+def test_a_network_is_not_written_as_something_else(snnc: Snnc, digits: Path, out: Path) -> None:
+    result = snnc("compile", digits / "digits_cnn.onnx", "-o", out / "net.onnx", code=2)
+    assert "name it net.sir" in result.stderr
+    assert not list(out.iterdir())
+
+
+def test_verify_against_a_model_with_other_tensors(snnc: Snnc, digits: Path, compiled: Path) -> None:
+    result = snnc(
+        "verify", compiled / "cnn.sir", "--model", digits / "digits_vit.onnx",
+        "--data", digits / "digits_test.npz", "--limit", "4", code=1,
+    )  # fmt: skip
+    assert "give the model the network was compiled from" in result.stderr

@@ -86,3 +86,9 @@ def test_options_out_of_range_are_refused_before_any_work(options: dict[str, Any
     with pytest.raises(snnc.SnncError, match=message) as caught:
         snnc.compile("none.onnx", **options)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("calibration", [3, [1, 2], {"image": "x.npy"}, np.float32(1)])
+def test_what_is_not_data_is_refused(digits: Path, calibration: Any) -> None:
+    with pytest.raises(snnc.SnncError, match="give a numpy array of samples"):
+        snnc.compile(digits / "digits_cnn.onnx", calibration)
