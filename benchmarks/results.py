@@ -30,6 +30,13 @@ DIGITS = ROOT / "examples" / "digits"
 CIFAR_MEAN, CIFAR_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
+INTRODUCTION = """# Results
+
+Measured by `make results`; calibration data are never evaluation data. Energy is per sample, everything counted at
+float32 prices ([energy](energy.md)); where a ratio is above 1 the spiking network needs more than the source network.
+"""
+
+
 @dataclass(frozen=True)
 class Case:
     """One table: a network, how it is compiled, how long it runs, on which data."""
@@ -184,8 +191,7 @@ def main() -> None:
         tables.append(sentence_encoder())
         print(tables[-1], flush=True)
     if options.write:
-        intro = "# Results\n\nMeasured by `make results`; calibration data are never evaluation data.\n"
-        options.write.write_text("\n".join([intro, *tables]))
+        options.write.write_text("\n".join([INTRODUCTION, *tables]))
 
 
 if __name__ == "__main__":
