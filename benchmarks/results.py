@@ -33,8 +33,8 @@ CIFAR_MEAN, CIFAR_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 INTRODUCTION = """# Results
 
 Measured by `make results`; calibration data are never evaluation data. Energy is per sample, everything
-counted at float32 prices ([energy](energy.md)); where a ratio is above 1 the spiking network needs more than the
-source network.
+counted at float32 prices ([energy](energy.md)); where a ratio is above 1 the spiking network needs more than
+the source network.
 """
 
 
