@@ -72,7 +72,8 @@ def _written(node: Node) -> list[tuple[str, Any]]:
     known = [
         (name, node.attributes[name])
         for name, declared in node.op.attributes.items()
-        if name in node.attributes and node.attributes[name] != declared.default
+        # By their text: -0.0 equals the default 0.0 and is another number all the same.
+        if name in node.attributes and repr(node.attributes[name]) != repr(declared.default)
     ]
     return known + [
         (name, value) for name, value in node.attributes.items() if name not in node.op.attributes

@@ -108,6 +108,8 @@ def test_interrupt(digits: Path, out: Path) -> None:
         [sys.executable, "-m", "snnc", "compile", digits / "digits_cnn.onnx", "-o", out / "net.sir",
          "-p", "forever", "--load", out / "forever.py"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=out,
+        # A shell's background jobs ignore the signal, and so would their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # no threads here
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "waiting\n"

@@ -228,3 +228,12 @@ def test_a_million_inline_elements_parse_in_seconds() -> None:
     parsed = parse_graph(text)
     assert time.monotonic() - begin < 20
     assert np.array_equal(parsed.tensors["t"], graph.tensors["t"])
+
+
+def test_a_negative_zero_is_not_the_default() -> None:
+    graph = Graph("zero")
+    x = graph.add_input("x", TensorType("f32", (Batch(), 2)))
+    graph.add_output(graph.append("neuron", [x], {"codebook": Binary(), "initial": -0.0}), "y")
+    text = print_graph(graph)
+    assert "initial = -0.0" in text
+    assert print_graph(parse_graph(text)) == text
