@@ -95,8 +95,9 @@ def count_step(graph: Graph) -> Counts:
     neurons = 0
     for node in graph:
         if node.op.name == "neuron":
-            neurons += per_sample(node.result.type.shape)
-            adds += per_sample(node.result.type.shape) * (COMPARE_ACCUMULATES + ("bias" in node.attributes))
+            membranes = per_sample(node.operands[0].type.shape)
+            neurons += membranes
+            adds += membranes * (COMPARE_ACCUMULATES + ("bias" in node.attributes))
         elif node.op.synaptic and has_spikes(node):
             outputs = per_sample(node.result.type.shape)
             adds += outputs if "bias" in node.attributes else 0
@@ -187,7 +188,7 @@ class ActivityMeter:
         drives = self._fan_outs.get(node)
         if drives is None or (not drives and node.op.name != "neuron"):
             return
-        units = sum_over_samples(unit_spikes(unscaled(node, value, self.graph)), node.result)
+        units = sum_over_samples(unit_spikes_of(node, value, self.graph), node.result)
         for user, fan in drives:
             # The first step of a product has no sums yet: only its first operand's spikes do work.
             if t > 1 or not (user.expect and user.operands[0] is not node.result):
@@ -201,11 +202,28 @@ class ActivityMeter:
             self.per_neuron_node.setdefault(node, np.zeros(2))[:] += (total, events)
 
 
+def unit_spikes_of(node: Node, value: Array, graph: Graph) -> Array:
+    """Return how many unit spikes each element of a spike stream costs."""
+    assert isinstance(node.result.type, SpikeType)
+    payload = node.result.type.payload
+    if payload.powers_of_two or max(-payload.lo, payload.hi) <= 1:
+        return np.asarray(value != 0)
+    return unit_spikes(np.rint(unscaled(node, value, graph)))
+
+
 def unscaled(node: Node, value: Array, graph: Graph) -> Array:
-    """Return the payloads of a spike stream; a neuron that still has a scale multiplied them by it."""
-    if node.op.name != "neuron" or "scale" not in node.attributes:
+    """Return a neuron's payloads in quanta, whatever scale or lines it sends them with.
+
+    These are integers, but for negative ones of a neuron whose sides differ (`negative`).
+    """
+    if node.op.name != "neuron":
         return value
-    return np.asarray(np.rint(value / graph.resolve(node)["scale"]))
+    given = graph.resolve(node)
+    if given["level_axis"] is not None:
+        payload = given["codebook"].from_lines(value, given["level_axis"])
+        uneven = given["negative"] is not None
+        return np.where(payload < 0, payload * given["negative"], payload) if uneven else np.asarray(payload)
+    return value if given["scale"] is None else np.asarray(value / given["scale"])
 
 
 def spike_fan_out(user: Node, value: Value, graph: Graph) -> Array | None:
