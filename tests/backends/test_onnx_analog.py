@@ -10,8 +10,9 @@ import pytest
 
 from snnc.backends.onnx import AnalogSession, emit_analog
 from snnc.backends.onnx.emitters import EMITTERS
+from snnc.backends.reference import Simulator
 from snnc.frontend import import_onnx
-from snnc.ir.codebooks import MultiSpike
+from snnc.ir.codebooks import Binary, MultiSpike, Ternary
 from snnc.ir.errors import BackendError, DataError
 from snnc.ir.graph import Graph
 from snnc.ir.op import Role
@@ -23,6 +24,7 @@ from tests.harness import run_analog, run_onnxruntime
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from snnc.ir.codebooks import Codebook
     from snnc.ir.kernel_types import Array
 
 
@@ -129,13 +131,19 @@ def test_not_a_number_is_found() -> None:
     assert found.tolist() == [[False, True, False]]
 
 
-def test_a_neuron_with_a_threshold_is_refused_by_name() -> None:
+@pytest.mark.parametrize(
+    "codebook", [MultiSpike(-4, 3), MultiSpike(0, 3), MultiSpike(-4, 3, "floor"), Binary(), Ternary()]
+)
+@pytest.mark.parametrize("initial", [0.0, 0.5])
+def test_a_neuron_with_a_threshold_is_its_first_step(codebook: Codebook, initial: float) -> None:
     graph = neuron_graph()
-    node = next(iter(graph))
-    graph.set_attributes(node, quantum=graph.add_tensor("quantum", np.ones((1, 1), np.float32)))
-    with pytest.raises(BackendError, match="no analog value") as refusal:
-        emit_analog(graph)
-    assert refusal.value.where == "relu"
+    quantum = graph.add_tensor("quantum", np.array([[0.5, 2, -1]], np.float32))
+    graph.set_attributes(
+        next(iter(graph)), codebook=codebook, quantum=quantum, scale=quantum, initial=initial or None
+    )
+    x = draw(graph, 50)["x"] * 4
+    expected = Simulator(graph).run(x, 1).outputs["y"][0]
+    assert_close(AnalogSession(graph, threads=1).run({"x": x}).outputs["y"], expected)
 
 
 def test_a_delay_is_refused() -> None:
