@@ -40,7 +40,7 @@ class ModelBuilder:
         self._taken = set(reserved)
         self._scope = ""
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
-        self._tensors: dict[str, str] = {}
+        self._tensors: dict[tuple[str, bool], str] = {}
         self._batch_size = ""
 
     def enter(self, node: Node) -> None:
@@ -105,14 +105,30 @@ class ModelBuilder:
 
     def tensor(self, node: Node, attribute: str) -> str:
         """Return the name of the initializer for a tensor attribute; empty where it is absent."""
-        reference = node.attributes.get(attribute)
-        if reference is None:
+        if attribute not in node.attributes:
             return ""
+        return self._initializer(self._reference(node, attribute), transposed=False)
+
+    def matrix(self, node: Node, attribute: str) -> tuple[str, bool]:
+        """Return the name of the initializer for W or Wᵀ, whichever lies row by row, and whether it is Wᵀ.
+
+        The other one would have to be copied, and the weights may be most of the memory.
+        """
+        name = self._reference(node, attribute)
+        flags = self.graph.tensors[name].flags
+        transposed = flags.f_contiguous and not flags.c_contiguous
+        return self._initializer(name, transposed=transposed), transposed
+
+    def _reference(self, node: Node, attribute: str) -> str:
+        reference = node.attributes[attribute]
         assert isinstance(reference, TensorRef), f"{node.op.name}.{attribute} is not a tensor"
-        if reference.name not in self._tensors:
-            array = self.graph.tensors[reference.name]
-            self._tensors[reference.name] = self.constant(array, reference.name)
-        return self._tensors[reference.name]
+        return reference.name
+
+    def _initializer(self, name: str, *, transposed: bool) -> str:
+        if (name, transposed) not in self._tensors:
+            array = self.graph.tensors[name]
+            self._tensors[name, transposed] = self.constant(array.T if transposed else array, name)
+        return self._tensors[name, transposed]
 
     # Shapes.
 

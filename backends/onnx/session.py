@@ -64,6 +64,10 @@ class AnalogSession:
         # Quantisers stay where the graph has them: integer kernels would round elsewhere.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
         options.add_external_initializers(list(self._weights), list(self._weights.values()))
+        # Without these two onnxruntime keeps copies of its own of all weights.
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        for name, value in self._weights.items():
+            options.add_initializer(name, value)
         try:
             return onnxruntime.InferenceSession(
                 emitted.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
