@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from snnc.backends.onnx.session import FATAL_ONLY, RUNTIME_ERRORS
+from snnc.backends.onnx.session import FATAL_ONLY, RUNTIME_ERRORS, UNSOUND_OPTIMISERS
 from snnc.frontend import load_onnx
 from snnc.ir.errors import DataError, ModelError
 
@@ -41,7 +41,12 @@ class SourceModel:
         options.log_severity_level = FATAL_ONLY
         options.intra_op_num_threads = threads
         try:
-            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                source,
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=UNSOUND_OPTIMISERS,
+            )
         except RUNTIME_ERRORS as error:
             raise ModelError(f"onnxruntime refuses the model: {error}", where=self.path) from error
         self.outputs = [output.name for output in self._session.get_outputs()]

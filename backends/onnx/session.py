@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from snnc.ir.kernel_types import Array
 
 FATAL_ONLY = 4  # onnxruntime's log severity; its errors reach us as exceptions
+# It moves a Pad with zeros into the MaxPool behind it, which pads with -∞ (onnxruntime 1.31).
+UNSOUND_OPTIMISERS = ("Pad_Fusion",)
 
 RUNTIME_ERRORS = (
     runtime.EPFail,
@@ -70,7 +72,10 @@ class AnalogSession:
             options.add_initializer(name, value)
         try:
             return onnxruntime.InferenceSession(
-                emitted.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+                emitted.model.SerializeToString(),
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=UNSOUND_OPTIMISERS,
             )
         except RUNTIME_ERRORS as error:
             raise BackendError(f"onnxruntime refuses the analog model: {error}") from error
