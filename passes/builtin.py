@@ -12,6 +12,7 @@ from snnc.passes.identity_neurons import IdentityNeurons
 from snnc.passes.insert_neurons import InsertNeurons
 from snnc.passes.normalise_thresholds import NormaliseThresholds
 from snnc.passes.raise_patterns import RaisePatterns
+from snnc.passes.raise_quantisers import RaiseQuantisers
 from snnc.passes.simplify import Simplify
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 BUILTIN: tuple[type[Pass], ...] = (
     Simplify,
     RaisePatterns,
+    RaiseQuantisers,
     FuseBatchNorm,
     InsertNeurons,
     ExpectationCompensation,
