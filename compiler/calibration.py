@@ -31,7 +31,7 @@ class DatasetCalibration:
     def measure(self, graph: Graph, sites: Sequence[Site]) -> list[SiteStatistics]:
         """Return the statistics of every site; `DataError` if the data do not fit or hold NaN."""
         session = AnalogSession(graph, [site.value for site in sites])
-        found = [SiteStatistics(site.name, site.axes, site.low, site.high) for site in sites]
+        found = [SiteStatistics.of(site) for site in sites]
         total, done = self.dataset.count(graph), 0
         for inputs, _ in self.dataset.batches(graph, batch_samples(sites)):
             for statistics, array in zip(found, session.run(inputs).values, strict=True):

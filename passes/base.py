@@ -22,13 +22,17 @@ class Calibration(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One stream to measure: its value, its channel axes, and the bounds of its activation."""
+    """One stream to measure: its value, its channel axes, the bounds of its activation.
+
+    `fractions` are the quantiles to average over batches.
+    """
 
     value: Value
     axes: tuple[int, ...]
     low: float | None
     high: float | None
     name: str
+    fractions: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

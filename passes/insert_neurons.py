@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from snnc.ir.codebooks import MAX_PAYLOAD, Binary, MultiSpike, Ternary
+from snnc.ir.codebooks import MAX_PAYLOAD, Binary, MultiSpike, PowerOfTwo, Ternary
 from snnc.ir.errors import OptionError, PassError
 from snnc.ir.types import SpikeType
 from snnc.passes.analysis import analog_values, reaches_synapse, static_values
@@ -15,9 +15,7 @@ from snnc.passes.base import Pass, PassContext
 from snnc.passes.rewriter import Rewriter
 
 if TYPE_CHECKING:
-    import numpy as np
-
-from snnc.ir.codebooks import Codebook
+    from snnc.ir.codebooks import Codebook
     from snnc.ir.graph import Graph, Node, Value
 
 MOST_LEVELS = MAX_PAYLOAD.bit_length()
@@ -39,21 +37,29 @@ class InsertNeurons(Pass):
     (quantisers=rate: QCFS). trained=true refuses a network that has none.
 
     codebook=multi has 2^levels payloads (choose-thresholds keeps their resolution and adds headroom);
-    binary and ternary ignore `levels`. Signs are settled by choose-thresholds: until then a neuron that
-    absorbed no lower bound of 0 has a signed codebook.
+    binary and ternary ignore `levels`; codebook=pow2 has the powers of two 1 … 2^(levels-1), with `firing`
+    and `dead_zone` as that codebook defines them. Signs are settled by choose-thresholds: until then a
+    neuron that absorbed no lower bound of 0 has a signed codebook.
     """
 
     name: ClassVar[str] = "insert-neurons"
-    codebook: Literal["multi", "binary", "ternary"] = "multi"
+    codebook: Literal["multi", "binary", "ternary", "pow2"] = "multi"
     levels: int = 6
     first: Literal["analog", "neuron"] = "analog"
     quantisers: Literal["exact", "rate"] = "exact"
     trained: bool = False
+    firing: Literal["below", "nearest"] = "below"
+    dead_zone: float = 0.5
 
     def __post_init__(self) -> None:
         if not 1 <= self.levels <= MOST_LEVELS:
             raise OptionError(
                 f"a neuron cannot have 2^{self.levels} payloads", help=f"give 1 to {MOST_LEVELS} levels"
+            )
+        if not 0 < self.dead_zone <= 1:
+            raise OptionError(
+                f"a neuron cannot have a dead zone of {self.dead_zone} quanta",
+                help="give more than 0, at most 1",
             )
 
     def run(self, graph: Graph, context: PassContext) -> bool:
@@ -114,6 +120,8 @@ class InsertNeurons(Pass):
 
     def codebook_for(self, low: float | None) -> Codebook:
         """Return the codebook of a neuron whose activation has this lower bound."""
+        if self.codebook == "pow2":
+            return PowerOfTwo(self.levels, low is None or low < 0, self.firing, self.dead_zone)
         if self.codebook == "multi":
             return multi_spike(self.levels, signed=low is None or low < 0)
         signed = low is None or low < 0 or self.codebook == "ternary"

@@ -11,7 +11,7 @@ import pytest
 from snnc.backends.reference import Simulator
 from snnc.data import Normalise, load_data
 from snnc.driver import Options, compile_model
-from snnc.ir.codebooks import Binary, MultiSpike, Ternary
+from snnc.ir.codebooks import Binary, MultiSpike, PowerOfTwo, Ternary
 from snnc.ir.errors import OptionError
 from snnc.methods import METHODS, Settings, get_method
 from snnc.passes.choose_thresholds import ChooseThresholds
@@ -39,6 +39,19 @@ def test_the_classical_method_sends_binary_spikes_with_percentile_thresholds() -
     (thresholds,) = passes_of("if", ChooseThresholds)
     assert neurons.codebook == "binary"
     assert (thresholds.rule, thresholds.percentile, thresholds.per) == ("percentile", 99.9, "tensor")
+
+
+def test_the_profiles_of_ecmt() -> None:
+    (neurons,) = passes_of("ecmt", InsertNeurons)
+    (thresholds,) = passes_of("ecmt", ChooseThresholds)
+    assert neurons.codebook_for(None) == PowerOfTwo(8, True, "below", 0.5)
+    assert (thresholds.rule, thresholds.percentile, thresholds.per) == ("quantile", 99.0, "tensor")
+    assert (thresholds.sides, thresholds.placement, thresholds.fixed) == ("separate", "base", True)
+    (neurons,) = passes_of("ecmt-top", InsertNeurons)
+    (thresholds,) = passes_of("ecmt-top", ChooseThresholds)
+    assert neurons.codebook_for(None) == PowerOfTwo(8, True, "nearest", 0.75)
+    assert (thresholds.rule, thresholds.per) == ("max", "tensor")
+    assert (thresholds.sides, thresholds.placement, thresholds.fixed) == ("separate", "top", False)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -82,6 +95,10 @@ def test_every_method_names_its_source(method: str) -> None:
         ("multi-spike", {"rule": "percentile", "per": "tensor"}, {MultiSpike}),
         ("if", {}, {Binary, Ternary}),
         ("if", {"rule": "max", "per": "channel"}, {Binary, Ternary}),
+        ("ecmt", {}, {PowerOfTwo}),
+        ("ecmt", {"rule": "max", "per": "channel", "levels": 5}, {PowerOfTwo}),
+        ("ecmt-top", {}, {PowerOfTwo}),
+        ("ecmt-top", {"rule": "mse"}, {PowerOfTwo}),
     ],
 )
 def test_networks_convert(method: str, settings: dict[str, Any], kinds: set[type]) -> None:

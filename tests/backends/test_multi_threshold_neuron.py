@@ -195,3 +195,17 @@ def test_lines_that_cannot_be(attributes: dict[str, Any], message: str) -> None:
     b = Builder(N, 3)
     with pytest.raises(TypeInferenceError, match=message):
         b("neuron", b.x, codebook=PowerOfTwo(4), **attributes)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("codebook", PROFILES.values(), ids=PROFILES)
+def test_one_step_to_the_last_bit(codebook: PowerOfTwo, dtype: type[np.floating[Any]]) -> None:
+    """Around every edge between levels, and far outside them."""
+    fire = published_code if codebook.firing == "below" else nearest_top
+    edges = [edge for k in range(codebook.levels + 1) for edge in (2**k - 0.5, 0.75 * 2**k, 2.0**k)]
+    around = [np.nextafter(dtype(edge), dtype(way)) for edge in edges for way in (0, np.inf)]
+    u = np.array([0, 1e-30, 1e30, np.inf, *edges, *around], dtype)
+    expected = [fire(min(float(value), 1e6), 1, codebook.levels) for value in u]
+    assert codebook.quantise(u).tolist() == expected
+    assert codebook.quantise(-u).tolist() == [-value if codebook.signed else 0 for value in expected]
+    np.testing.assert_array_equal(codebook.quantise(buffer := u.copy(), out=buffer), expected)

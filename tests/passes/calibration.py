@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def statistics_of(site: Site, batches: Sequence[Array]) -> SiteStatistics:
     """Return the statistics of a site that showed these batches."""
-    statistics = SiteStatistics(site.name, site.axes, site.low, site.high)
+    statistics = SiteStatistics.of(site)
     for batch in batches:
         statistics.update(batch)
     return statistics
