@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from snnc.passes.choose_thresholds import ChooseThresholds
 from snnc.passes.dce import Dce
+from snnc.passes.expand_levels import ExpandLevels
 from snnc.passes.expectation_compensation import ExpectationCompensation
 from snnc.passes.fuse_batch_norm import FuseBatchNorm
 from snnc.passes.identity_neurons import IdentityNeurons
@@ -27,6 +28,7 @@ BUILTIN: tuple[type[Pass], ...] = (
     ExpectationCompensation,
     ChooseThresholds,
     NormaliseThresholds,
+    ExpandLevels,
     IdentityNeurons,
     Dce,
 )
