@@ -101,7 +101,8 @@ def count_step(graph: Graph) -> Counts:
         elif node.op.synaptic and has_spikes(node):
             outputs = per_sample(node.result.type.shape)
             adds += outputs if "bias" in node.attributes else 0
-            macs += outputs if node.expect else 0  # the division of a product's accumulator by t
+            # The division of a product's accumulator by t, and what its uneven operands make of the sums.
+            macs += outputs + rescaled(node) if node.expect else 0
         elif node.op.synaptic:
             macs += synaptic_macs(node, graph)
         elif isinstance(node.result.type, SpikeType):
@@ -119,6 +120,19 @@ def synaptic_step_macs(graph: Graph) -> float:
 
 def has_spikes(node: Node) -> bool:
     return any(isinstance(operand.type, SpikeType) for operand in node.operands)
+
+
+def rescaled(product: Node) -> int:
+    """Return how many sums a product keeps a second time, scaled.
+
+    Where negative spikes of one operand have a scale of their own, they meet such a copy of the other's sums.
+    """
+    pairs = zip(product.operands, reversed(product.operands), strict=True)
+    return sum(per_sample(other.type.shape) for operand, other in pairs if uneven(operand))
+
+
+def uneven(value: Value) -> bool:
+    return isinstance(value.type, SpikeType) and value.type.scaled and value.type.payload.lo < 0
 
 
 def elements(node: Node) -> int:

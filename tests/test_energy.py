@@ -18,6 +18,7 @@ from snnc.energy import (
     Counts,
     count_step,
     estimate,
+    rescaled,
     synaptic_step_macs,
     unscaled,
 )
@@ -156,6 +157,19 @@ def test_powers_of_two_cost_one_unit_spike_wherever_they_move(negative: Array | 
     meter, _ = measured(graph, {"x": np.array([[[1, 4], [-2 * ratio, 0]]], np.float32)}, 1)
     assert meter.unit_spikes[0] == meter.spikes[0] == 3
     assert meter.accumulates[0] == 3 * 3 + 3
+
+
+def test_a_product_keeps_scaled_sums_for_an_operand_with_uneven_sides() -> None:
+    """A [3, 4] and B [4, 5]: the division by t, and a second copy of S_B for the negative spikes of A."""
+    b = Builder(N, 3, 4)
+    even = b("neuron", b.input("other", N, 4, 5), codebook=PowerOfTwo(4), quantum=ones(1, 1, 1))
+    for ratio, copies in ((None, 0), (ones(1, 1, 1) / 2, 4 * 5)):
+        given = {} if ratio is None else {"negative": ratio}
+        spikes = b("neuron", b.x, codebook=PowerOfTwo(4), quantum=ones(1, 1, 1), **given)
+        b("matmul", spikes, even, expect=True)
+        counted = [n for n in b.graph if n.op.name == "matmul"][-1]
+        assert rescaled(counted) == copies
+    assert count_step(b.graph).multiply_accumulates == 2 * 3 * 5 + 4 * 5
 
 
 def test_the_quanta_of_every_kind_of_neuron_are_known() -> None:
