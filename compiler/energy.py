@@ -18,8 +18,9 @@ import numpy as np
 
 from snnc.ir.codebooks import unit_spikes
 from snnc.ir.op import Role
-from snnc.ir.shapes import Batch, concrete, per_sample
+from snnc.ir.shapes import Batch, per_sample
 from snnc.ir.types import SpikeType
+from snnc.passes.fan_out import fan_out, one_sample, spike_fan_out
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -161,16 +162,6 @@ def contracted(matmul: Node) -> int:
     return dim
 
 
-def one_sample(value: Value) -> tuple[int, ...]:
-    return concrete(value.type.shape, 1)
-
-
-def fan_out(node: Node, graph: Graph) -> Array:
-    """Return how many synapses each element of the first operand drives."""
-    assert node.op.fan_out is not None
-    return node.op.fan_out(one_sample(node.operands[0]), one_sample(node.result), **graph.resolve(node))
-
-
 @dataclass(slots=True)
 class ActivityMeter:
     """Observes a run and adds up unit spikes and the accumulates they cause, per step, over all samples.
@@ -238,26 +229,6 @@ def unscaled(node: Node, value: Array, graph: Graph) -> Array:
         uneven = given["negative"] is not None
         return np.where(payload < 0, payload * given["negative"], payload) if uneven else np.asarray(payload)
     return value if given["scale"] is None else np.asarray(value / given["scale"])
-
-
-def spike_fan_out(user: Node, value: Value, graph: Graph) -> Array | None:
-    """Return how many accumulates a unit spike of each element causes in a reader; None where it moves on."""
-    if isinstance(user.result.type, SpikeType):
-        return None
-    if user.op.fan_out is not None:
-        return fan_out(user, graph)
-    if user.op.name == "matmul":
-        return np.asarray(product_fan_out(user, value))
-    copies = per_sample(user.result.type.shape) / per_sample(value.type.shape)
-    return np.asarray(max(1.0, copies))
-
-
-def product_fan_out(matmul: Node, value: Value) -> float:
-    """A(t) meets every column of S_B, B(t) every row of S_A."""
-    shape = matmul.result.type.shape
-    free = shape[-1] if matmul.operands[0] is value else shape[-2]
-    assert not isinstance(free, Batch)
-    return float(free)
 
 
 def sum_over_samples(units: Array, value: Value) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from snnc.ir.graph import Graph, Value
+    from snnc.ir.graph import Graph, Node, Value
     from snnc.passes.statistics import SiteStatistics
 
 
@@ -18,6 +18,12 @@ class Calibration(Protocol):
 
     def measure(self, graph: Graph, sites: Sequence[Site]) -> list[SiteStatistics]:
         """Return the statistics of every site, in order."""
+
+    def sensitivity(self, graph: Graph, neurons: Sequence[Node]) -> list[float]:
+        """Return, per neuron, the squared relative error of the outputs if it alone has its threshold.
+
+        The others of them send what they read, within their bounds; further neurons stay as they are.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from snnc.passes.allocate_levels import AllocateLevels
 from snnc.passes.choose_thresholds import ChooseThresholds
 from snnc.passes.dce import Dce
 from snnc.passes.expand_levels import ExpandLevels
@@ -27,6 +28,7 @@ BUILTIN: tuple[type[Pass], ...] = (
     InsertNeurons,
     ExpectationCompensation,
     ChooseThresholds,
+    AllocateLevels,
     NormaliseThresholds,
     ExpandLevels,
     IdentityNeurons,
