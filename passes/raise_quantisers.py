@@ -82,10 +82,11 @@ def raise_rounding(node: Node, rewriter: Rewriter) -> bool:
     """q clip(floor(x / q + 1/2), lo, hi) -> fake_quantise{q, lo, hi, floor}(x); round likewise"""
     if node.expect or not node.result.type.is_real or rewriter.graph.constant(node.operands[0]) is not None:
         return False
-    before = steps_before(node, rewriter.graph)
-    if before is None:
+    candidates = steps_before(node, rewriter.graph)
+    if not candidates:
         return rewriter.decline(node, "it does not round to the nearest multiple of anything")
-    after = steps_after(node, before, rewriter.graph)
+    pairs = ((before, steps_after(node, before, rewriter.graph)) for before in candidates)
+    before, after = next((pair for pair in pairs if pair[1] is not None), (candidates[0], None))
     if after is None:
         return rewriter.decline(node, "it has no bounds, or is not scaled back as it was scaled")
     lo, hi = level_of(max(before.low, after.low)), level_of(min(before.high, after.high))
@@ -103,15 +104,16 @@ def raise_rounding(node: Node, rewriter: Rewriter) -> bool:
     return True
 
 
-def steps_before(node: Node, graph: Graph) -> Half | None:
-    """Return the farthest x for which the node is floor(gain x + 1/2) or round(gain x), within bounds."""
+def steps_before(node: Node, graph: Graph) -> list[Half]:
+    """Return every x for which the node is floor(gain x + 1/2) or round(gain x), the farthest first."""
     wanted = 0.5 if node.op.name == "floor" else 0.0
-    steps, found = Steps(), None
+    steps = Steps()
+    found: list[Half] = []
     value = node.operands[0]
     nodes: list[Node] = []
     while True:
         if np.allclose(steps.offset, wanted, rtol=0, atol=1e-6):
-            found = Half(value, steps.gain, steps.low, steps.high, tuple(reversed(nodes)))
+            found.insert(0, Half(value, steps.gain, steps.low, steps.high, tuple(reversed(nodes))))
         producer = value.node
         if producer is None or not step_before(producer, steps, wanted, graph):
             return found
