@@ -40,7 +40,8 @@ class ChooseThresholds(Pass):
     not the largest; fixed=true takes ECMT's published quanta behind GELU and softmax.
 
     A multi-spike codebook then reaches `headroom` bits beyond what calibration saw (none: it stays as it
-    is). `initial` is the initial membrane in quanta.
+    is). `initial` is the initial membrane in quanta of neurons without negative payloads; it would make the
+    others prefer one sign.
     """
 
     name: ClassVar[str] = "choose-thresholds"
@@ -106,8 +107,9 @@ class ChooseThresholds(Pass):
             codebook = rules.with_headroom(codebook, quantum, statistics, self.headroom)
         codebook, quantum = rules.within((site.low, site.high), codebook, quantum, statistics)
         stored = store(quantum, "quantum", site, statistics, rewriter)
+        initial = self.initial if codebook.payload.lo == 0 else 0.0
         rewriter.set_attributes(
-            node, codebook=codebook, quantum=stored, scale=stored, unit=stored, initial=self.initial or None
+            node, codebook=codebook, quantum=stored, scale=stored, unit=stored, initial=initial or None
         )
 
     def _set_powers(

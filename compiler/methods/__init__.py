@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from snnc.ir.errors import OptionError, did_you_mean
-from snnc.methods import ecmt, ecmt_top, integrate_and_fire, multi_spike
+from snnc.methods import ecmt, ecmt_top, integrate_and_fire, multi_spike, pmsm, qcfs, ternary
 from snnc.methods.base import Method, Settings
 
 METHODS: dict[str, Method] = {
-    module.METHOD.name: module.METHOD for module in (multi_spike, integrate_and_fire, ecmt, ecmt_top)
+    module.METHOD.name: module.METHOD
+    for module in (multi_spike, integrate_and_fire, pmsm, qcfs, ternary, ecmt, ecmt_top)
 }
 
 
