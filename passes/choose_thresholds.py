@@ -30,6 +30,8 @@ class ChooseThresholds(Pass):
     rule=mse: least squared error. First q = argmin E[(x - q Q(x/q))²] per channel for the codebook as it
     is; then, for multi-spike codebooks with balanced=true, the resolution is shared out so that the error
     of the following synapse's output is least for the same number of unit spikes.
+    rule=gaussian, rule=laplace: as mse, for the normal or Laplace distribution of zero mean that has the
+    channel's mean square or mean magnitude (behind a ReLU: half of it, over the values above 0).
     rule=max: the largest magnitude seen is the largest payload.
     rule=percentile: as max, with the given percentile of the non-zero magnitudes (Rueckauer et al. 2017).
     rule=quantile: as max, with the mean over calibration batches of the given percentile of the values, or
@@ -45,7 +47,7 @@ class ChooseThresholds(Pass):
     """
 
     name: ClassVar[str] = "choose-thresholds"
-    rule: Literal["mse", "max", "percentile", "quantile"] = "mse"
+    rule: Literal["mse", "gaussian", "laplace", "max", "percentile", "quantile"] = "mse"
     percentile: float = 99.9
     per: Literal["channel", "tensor"] = "channel"
     balanced: bool = True
@@ -83,6 +85,10 @@ class ChooseThresholds(Pass):
             self._set(node, site, statistics, rewriter)
         return True
 
+    @property
+    def _balances(self) -> bool:
+        return self.balanced and self.rule in ("mse", "gaussian", "laplace")
+
     def _site(self, node: Node, axes: frozenset[int]) -> Site:
         given = node.attributes
         low, high, site = given.get("low"), given.get("high"), given.get("site")
@@ -101,7 +107,7 @@ class ChooseThresholds(Pass):
             self._set_powers(codebook, node, site, statistics, rewriter)
             return
         quantum = rules.fill_silent(self._quantum(codebook, statistics))
-        if self.rule == "mse" and self.balanced and isinstance(codebook, MultiSpike) and quantum.size > 1:
+        if self._balances and isinstance(codebook, MultiSpike) and quantum.size > 1:
             quantum = rules.balance(quantum, gains(node, statistics, rewriter), statistics)
         if self.headroom is not None:
             codebook = rules.with_headroom(codebook, quantum, statistics, self.headroom)
@@ -151,6 +157,8 @@ class ChooseThresholds(Pass):
         match self.rule:
             case "mse":
                 return rules.least_error(codebook, statistics)
+            case "gaussian" | "laplace":
+                return rules.least_error_of(self.rule, codebook, statistics)
             case "max":
                 return rules.largest_magnitude(codebook, statistics)
             case "quantile":

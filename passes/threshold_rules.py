@@ -23,6 +23,10 @@ FIXED_QUANTA = {"gelu": (0.25, 0.08), "softmax": (0.0125, 0.0125)}
 # Candidate quanta, as fractions of the one that just reaches the largest value seen.
 FRACTIONS = np.geomspace(0.04, 1.1, 120)
 
+# Densities are integrated up to so many spreads; candidates reach from a fraction of one to as many.
+ANALYTIC_REACH, ANALYTIC_POINTS = 16.0, 4096
+ANALYTIC_FRACTIONS = np.geomspace(0.3, 16, 200)
+
 # Quanta relative to a channel's reach at which unit spikes are tabulated.
 RELATIVE_QUANTA = np.geomspace(1e-3, 30, 80)
 
@@ -64,6 +68,26 @@ def least_error(codebook: Codebook, statistics: SiteStatistics) -> NDArray[np.fl
     table = np.stack([(centres - f * codebook.quantise(centres / f)) ** 2 for f in candidates])
     errors = statistics.counts.astype(np.float64) @ table.T
     return np.asarray(candidates[errors.argmin(axis=1)] * statistics.reach)
+
+
+def least_error_of(
+    distribution: Literal["gaussian", "laplace"], codebook: Codebook, statistics: SiteStatistics
+) -> NDArray[np.float64]:
+    """q = s argmin_f ∫ p(u) (u - f Q(u/f))² du, per channel: only the spread s is measured.
+
+    p is the density of |u|, of unit mean square (gaussian, s² = E x²) or mean magnitude (laplace, s = E |x|).
+    Behind a ReLU s is that of the values above 0.
+    """
+    power = 2 if distribution == "gaussian" else 1
+    magnitudes = (np.arange(ANALYTIC_POINTS) + 0.5) * (ANALYTIC_REACH / ANALYTIC_POINTS)
+    density = np.exp(-(magnitudes**power) / power)
+    candidates = ANALYTIC_FRACTIONS / reach_of(codebook)
+    errors = [(density * (magnitudes - f * codebook.quantise(magnitudes / f)) ** 2).sum() for f in candidates]
+    counts, centres = statistics.counts.astype(np.float64), np.abs(statistics.centres)
+    if codebook.payload.lo == 0:
+        counts = np.where(centres < 1 / statistics.bins, 0, counts)  # the first bin holds the zeros
+    moment = (counts @ centres**power) / np.maximum(counts.sum(axis=1), 1)
+    return np.asarray(candidates[int(np.argmin(errors))] * moment ** (1 / power) * statistics.reach)
 
 
 def balance(
