@@ -78,8 +78,10 @@ class QuantisedAttention(nn.Module):
         factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
         scores = torch.matmul(self.query(query), self.key(key).transpose(-2, -1)) * factor
         if attn_mask is not None:
-            hidden = torch.zeros_like(scores).masked_fill(~attn_mask, -torch.inf)
-            scores = scores + (hidden if attn_mask.dtype == torch.bool else attn_mask)
+            if attn_mask.dtype == torch.bool:
+                scores = scores.masked_fill(~attn_mask, -torch.inf)
+            else:
+                scores = scores + attn_mask
         weights = functional.dropout(torch.softmax(scores, -1), dropout_p, self.training)
         return torch.matmul(self.weights(weights), self.value(value))
 

@@ -24,15 +24,17 @@ def fine_tune(
     *,
     epochs: int,
     rate: float = 1e-3,
-    threshold_rate: float = 1e-2,
+    threshold_rate: float = 2e-2,
     weight_decay: float = 1e-2,
     batch: int = 64,
     seed: int = 0,
     loss: Loss = functional.cross_entropy,
+    teacher: nn.Module | None = None,
     augment: Callable[[Tensor], Tensor] | None = None,
 ) -> list[float]:
     """Train weights and thresholds together with AdamW and one cosine; return the mean loss of every epoch.
 
+    A teacher, usually the network without quantisers, adds the cross entropy against its class probabilities.
     The order of samples, dropout and `augment` follow from the seed alone; the caller's random state is
     left as it was, and the module in evaluation mode.
     """
@@ -59,7 +61,12 @@ def fine_tune(
             for start in range(0, len(inputs), batch):
                 picked = order[start : start + batch]
                 x = inputs[picked] if augment is None else augment(inputs[picked])
-                value = loss(module(x), targets[picked])
+                y = module(x)
+                value = loss(y, targets[picked])
+                if teacher is not None:
+                    with torch.no_grad():
+                        wanted = torch.softmax(teacher(x), dim=-1)
+                    value = value + functional.cross_entropy(y, wanted)
                 optimiser.zero_grad()
                 torch.autograd.backward(value)
                 optimiser.step()
