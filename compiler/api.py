@@ -31,6 +31,8 @@ def compile(
     thresholds: Literal["mse", "max", "percentile"] | None = None,
     per: Literal["channel", "tensor"] | None = None,
     batch_norm: Literal["weights", "thresholds"] = "weights",
+    energy: float | None = None,
+    max_loss: float | None = None,
     pipeline: str | None = None,
     shapes: Mapping[str, Sequence[int | str]] | None = None,
 ) -> Graph:
@@ -39,6 +41,8 @@ def compile(
     `calibration`: a data file, an array, arrays by input name, or a `Dataset` (which can normalise);
     None: synthetic inputs and a warning. `steps` is the default number of time steps that the record keeps.
     `levels`, `thresholds`, `per` and `batch_norm` set the method's passes; `pipeline` replaces them all.
+    `energy` (ratio to the source network in float32) or `max_loss` (points of accuracy, or of agreement where
+    the calibration data have no labels) is met at T=1; half of the data are then kept to measure the loss on.
     `shapes` pins dimensions: `{"tokens": ("N", 128)}`. Every refusal is an `SnncError`.
     """
     if steps < 1:
@@ -46,7 +50,8 @@ def compile(
     check_choice("thresholds", thresholds, (None, "mse", "max", "percentile"))
     check_choice("per", per, (None, "channel", "tensor"))
     check_choice("batch_norm", batch_norm, ("weights", "thresholds"))
-    options = Options(method, Settings(levels, thresholds, per, batch_norm), steps, pipeline, shapes)
+    settings = Settings(levels, thresholds, per, batch_norm)
+    options = Options(method, settings, steps, pipeline, shapes, energy=energy, max_loss=max_loss)
     compilation = compile_model(model, as_dataset(calibration), options)
     for text in compilation.context.warnings:
         warnings.warn(text, stacklevel=2)

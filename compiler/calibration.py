@@ -5,20 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from snnc.backends.inputs import batch_size_of
 from snnc.backends.onnx.session import AnalogSession
 from snnc.ir.shapes import per_sample
+from snnc.ir.types import TensorType
 from snnc.passes.statistics import SiteStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from snnc.data import Dataset
-    from snnc.ir.graph import Graph
+    from snnc.ir.graph import Graph, Node
+    from snnc.ir.kernel_types import Array
     from snnc.passes.base import Site
 
 BATCH_BYTES = 128 * 2**20  # of observed streams held at a time
 LARGEST_BATCH = 64
+# Every neuron takes a run of its own: few samples, fewer for many neurons.
+SENSITIVITY_SAMPLES, SENSITIVITY_RUNS = (8, 32), 1024
+GATE = "snnc.gate"
 
 
 @dataclass(slots=True)
@@ -31,7 +38,7 @@ class DatasetCalibration:
     def measure(self, graph: Graph, sites: Sequence[Site]) -> list[SiteStatistics]:
         """Return the statistics of every site; `DataError` if the data do not fit or hold NaN."""
         session = AnalogSession(graph, [site.value for site in sites])
-        found = [SiteStatistics(site.name, site.axes, site.low, site.high) for site in sites]
+        found = [SiteStatistics.of(site) for site in sites]
         total, done = self.dataset.count(graph), 0
         for inputs, _ in self.dataset.batches(graph, batch_samples(sites)):
             values = session.run(inputs).values
@@ -42,6 +49,55 @@ class DatasetCalibration:
             if self.progress is not None:
                 self.progress(done, total)
         return found
+
+    def sensitivity(self, graph: Graph, neurons: Sequence[Node]) -> list[float]:
+        """Return the error of the outputs that each neuron's threshold causes alone, on the first samples.
+
+        One session serves them all: every neuron sends x + gate (Q(x) - x), and the gates, inputs of the
+        graph, are all 0 for the reference and open one at a time.
+        """
+        session = AnalogSession(gated(graph, neurons))
+        names = [f"{GATE}{index}" for index in range(len(neurons))]
+        samples = np.clip(SENSITIVITY_RUNS // max(1, len(names)), *SENSITIVITY_SAMPLES)
+        inputs, _ = next(self.dataset.batches(graph, int(samples)))
+        inputs |= dict.fromkeys(names, np.zeros((), np.float32))
+        reference = session.run(inputs).outputs
+        found = []
+        for index, name in enumerate(names):
+            outputs = session.run({**inputs, name: np.ones((), np.float32)}).outputs
+            found.append(sum(squared_error(outputs[key], reference[key]) for key in reference))
+            if self.progress is not None:
+                self.progress(index + 1, len(names))
+        return found
+
+
+def gated(graph: Graph, neurons: Sequence[Node]) -> Graph:
+    """Return the graph with y = x + gate (Q(x) - x) for every neuron, x within its bounds."""
+    chosen = set(neurons)
+    other = graph.copy()
+    pairs = zip(list(graph), list(other), strict=True)
+    for index, node in enumerate([twin for node, twin in pairs if node in chosen]):
+        gate = other.add_input(f"{GATE}{index}", TensorType("f32", ()))
+        plain = {key: node.attributes[key] for key in UNQUANTISED if key in node.attributes}
+        x = other.insert(node, "neuron", node.operands, plain)
+        quantised = other.insert(node, "neuron", node.operands, node.attributes)
+        error = other.insert(node, "sub", [quantised, x])
+        step = other.insert(node, "mul", [error, gate])
+        other.replace_uses(node.result, other.insert(node, "add", [x, step]))
+        other.erase(node)
+    other.retype()
+    return other
+
+
+UNQUANTISED = ("codebook", "bias", "low", "high", "site")
+
+
+def squared_error(array: Array, reference: Array) -> float:
+    """Return ‖array - reference‖² / ‖reference‖²; 0 for what is not real numbers."""
+    if array.dtype.kind != "f":
+        return 0.0
+    expected = reference.astype(np.float64)
+    return float(((array - expected) ** 2).sum() / max((expected**2).sum(), 1e-300))
 
 
 def batch_samples(sites: Sequence[Site]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,18 +14,22 @@ import numpy as np
 from snnc.calibration import DatasetCalibration
 from snnc.data import Dataset, load_data
 from snnc.frontend import import_onnx
-from snnc.ir.errors import DataError
+from snnc.ir.errors import DataError, OptionError
 from snnc.methods import Settings, get_method
+from snnc.methods.base import analog_pipeline
+from snnc.passes.allocate_levels import AllocateLevels
 from snnc.passes.base import PassContext
 from snnc.passes.manager import PassManager, PassRun
+from snnc.passes.normalise_thresholds import NormaliseThresholds
 from snnc.passes.pipeline import parse_pipeline, show_pipeline
 from snnc.passes.registry import default_registry
 from snnc.synthetic import synthetic_dataset, synthetic_samples
+from snnc.tuning import Tuner, first_samples, halves
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from snnc.ir.graph import Graph
+    from snnc.ir.graph import Graph, Node
     from snnc.ir.kernel_types import Array
     from snnc.passes.base import Pass, Site
     from snnc.passes.registry import Registry
@@ -38,7 +43,11 @@ SYNTHETIC_WARNING = (
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to compile. `pipeline` replaces the method's passes; the folders are for debugging."""
+    """How to compile. `pipeline` replaces the method's passes; the folders are for debugging.
+
+    `energy` (ratio to the source network in float32) and `max_loss` (points) are met at T=1 by sharing out
+    levels between neurons.
+    """
 
     method: str = "multi-spike"
     settings: Settings = field(default_factory=Settings)
@@ -47,6 +56,23 @@ class Options:
     shapes: Mapping[str, Sequence[int | str]] | None = None
     dump_ir: Path | None = None
     crash_dir: Path | None = None
+    energy: float | None = None
+    max_loss: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.energy is None and self.max_loss is None:
+            return
+        if self.energy is not None and self.max_loss is not None:
+            raise OptionError("an energy and a loss cannot both be met", help="give one of the two")
+        if self.pipeline is not None:
+            raise OptionError(
+                "an energy or a loss is met with the method's passes, which a pipeline replaces",
+                help="put allocate-levels{accumulates=…} into the pipeline",
+            )
+        if self.energy is not None and not 0 < self.energy < math.inf:
+            raise OptionError(f"an energy ratio of {self.energy:g} cannot be met", help="give more than 0")
+        if self.max_loss is not None and not 0 <= self.max_loss <= 100:
+            raise OptionError(f"{self.max_loss:g} points cannot be lost", help="give 0 to 100")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +93,16 @@ class SyntheticCalibration:
     samples: int = 0
 
     def measure(self, graph: Graph, sites: Sequence[Site]) -> list[SiteStatistics]:
-        self.context.warnings.append(SYNTHETIC_WARNING)
+        return self._calibration(graph).measure(graph, sites)
+
+    def sensitivity(self, graph: Graph, neurons: Sequence[Node]) -> list[float]:
+        return self._calibration(graph).sensitivity(graph, neurons)
+
+    def _calibration(self, graph: Graph) -> DatasetCalibration:
+        if SYNTHETIC_WARNING not in self.context.warnings:
+            self.context.warnings.append(SYNTHETIC_WARNING)
         self.samples = synthetic_samples(graph)
-        dataset = synthetic_dataset(graph, self.samples)
-        return DatasetCalibration(dataset, self.progress).measure(graph, sites)
+        return DatasetCalibration(synthetic_dataset(graph, self.samples), self.progress)
 
 
 def compile_model(
@@ -90,11 +122,19 @@ def compile_model(
     options = options or Options()
     passes = build_pipeline(options, registry or default_registry())
     graph = import_onnx(model, shapes=options.shapes)
-    context = PassContext()
+    context, held_out, target = PassContext(), None, None
+    if options.max_loss is not None:
+        calibration, held_out = held_back(calibration, graph)
     synthetic = SyntheticCalibration(context, progress)
     context.calibration = synthetic if calibration is None else DatasetCalibration(calibration, progress)
     manager = PassManager(passes, context, options.dump_ir, options.crash_dir, on_pass)
-    runs = manager.run(graph)
+    if options.energy is None and options.max_loss is None:
+        runs = manager.run(graph)
+    else:
+        data = held_out or first_samples(
+            calibration or synthetic_dataset(graph, synthetic_samples(graph)), graph
+        )
+        passes, runs, target = run_to_target(graph, manager, options, data)
     graph.meta = {
         "source": describe_source(model),
         "method": options.method if options.pipeline is None else "custom",
@@ -105,9 +145,45 @@ def compile_model(
             else describe_calibration(graph, calibration)
         ),
         "steps": options.steps,
+        **({"target": target} if target else {}),
         **({"shapes": {name: list(dims) for name, dims in options.shapes.items()}} if options.shapes else {}),
     }
     return Compilation(graph, runs, context)
+
+
+def held_back(calibration: Dataset | None, graph: Graph) -> tuple[Dataset, Dataset]:
+    """Return the calibration data's two halves; `OptionError` if there are none."""
+    if calibration is None:
+        raise OptionError("a loss is measured on calibration data", help="give some with --calibration DATA")
+    return halves(calibration, graph)
+
+
+def run_to_target(
+    graph: Graph, manager: PassManager, options: Options, data: Dataset
+) -> tuple[list[Pass], list[PassRun], dict[str, float]]:
+    """Run the manager's passes, with `allocate-levels` among them at the budget that meets the options.
+
+    Return all passes, what each did, and the target with what was found for it on `data` at T=1.
+    """
+    source, passes, context = graph.copy(), list(manager.passes), manager.context
+    PassManager(analog_pipeline(options.settings.batch_norm)).run(source)
+    place = next(index for index, pass_ in enumerate(passes) if isinstance(pass_, NormaliseThresholds))
+    first, rest = passes[:place], passes[place:]
+    manager.passes = first
+    runs = manager.run(graph)
+    tuner = Tuner(graph, source, rest, context, data)
+    if options.energy is not None:
+        found, asked = tuner.energy(options.energy), {"energy": options.energy}
+    else:
+        assert options.max_loss is not None
+        found, asked = tuner.loss(options.max_loss), {"max_loss": options.max_loss}
+    # The record reads back as the same pass.
+    manager.passes = [AllocateLevels(found.budget), *rest]
+    runs += manager.run(graph, before=len(first))
+    estimate = {"estimated_energy": found.energy}
+    if options.max_loss is not None:
+        estimate |= {"measured_loss": found.loss, "held_out": data.count(graph)}
+    return [*first, *manager.passes], runs, {**asked, **estimate}
 
 
 def build_pipeline(options: Options, registry: Registry) -> list[Pass]:

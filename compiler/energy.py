@@ -18,8 +18,9 @@ import numpy as np
 
 from snnc.ir.codebooks import unit_spikes
 from snnc.ir.op import Role
-from snnc.ir.shapes import Batch, concrete, per_sample
+from snnc.ir.shapes import Batch, per_sample
 from snnc.ir.types import SpikeType
+from snnc.passes.fan_out import fan_out, one_sample, spike_fan_out
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,12 +96,14 @@ def count_step(graph: Graph) -> Counts:
     neurons = 0
     for node in graph:
         if node.op.name == "neuron":
-            neurons += per_sample(node.result.type.shape)
-            adds += per_sample(node.result.type.shape) * (COMPARE_ACCUMULATES + ("bias" in node.attributes))
+            membranes = per_sample(node.operands[0].type.shape)
+            neurons += membranes
+            adds += membranes * (COMPARE_ACCUMULATES + ("bias" in node.attributes))
         elif node.op.synaptic and has_spikes(node):
             outputs = per_sample(node.result.type.shape)
             adds += outputs if "bias" in node.attributes else 0
-            macs += outputs if node.expect else 0  # the division of a product's accumulator by t
+            # The division of a product's accumulator by t, and what its uneven operands make of the sums.
+            macs += outputs + rescaled(node) if node.expect else 0
         elif node.op.synaptic:
             macs += synaptic_macs(node, graph)
         elif isinstance(node.result.type, SpikeType):
@@ -118,6 +121,19 @@ def synaptic_step_macs(graph: Graph) -> float:
 
 def has_spikes(node: Node) -> bool:
     return any(isinstance(operand.type, SpikeType) for operand in node.operands)
+
+
+def rescaled(product: Node) -> int:
+    """Return how many sums a product keeps a second time, scaled.
+
+    Where negative spikes of one operand have a scale of their own, they meet such a copy of the other's sums.
+    """
+    pairs = zip(product.operands, reversed(product.operands), strict=True)
+    return sum(per_sample(other.type.shape) for operand, other in pairs if uneven(operand))
+
+
+def uneven(value: Value) -> bool:
+    return isinstance(value.type, SpikeType) and value.type.scaled and value.type.payload.lo < 0
 
 
 def elements(node: Node) -> int:
@@ -144,16 +160,6 @@ def contracted(matmul: Node) -> int:
     dim = matmul.operands[0].type.shape[-1]
     assert not isinstance(dim, Batch)
     return dim
-
-
-def one_sample(value: Value) -> tuple[int, ...]:
-    return concrete(value.type.shape, 1)
-
-
-def fan_out(node: Node, graph: Graph) -> Array:
-    """Return how many synapses each element of the first operand drives."""
-    assert node.op.fan_out is not None
-    return node.op.fan_out(one_sample(node.operands[0]), one_sample(node.result), **graph.resolve(node))
 
 
 @dataclass(slots=True)
@@ -187,7 +193,7 @@ class ActivityMeter:
         drives = self._fan_outs.get(node)
         if drives is None or (not drives and node.op.name != "neuron"):
             return
-        units = sum_over_samples(unit_spikes(unscaled(node, value, self.graph)), node.result)
+        units = sum_over_samples(unit_spikes_of(node, value, self.graph), node.result)
         for user, fan in drives:
             # The first step of a product has no sums yet: only its first operand's spikes do work.
             if t > 1 or not (user.expect and user.operands[0] is not node.result):
@@ -201,31 +207,28 @@ class ActivityMeter:
             self.per_neuron_node.setdefault(node, np.zeros(2))[:] += (total, events)
 
 
+def unit_spikes_of(node: Node, value: Array, graph: Graph) -> Array:
+    """Return how many unit spikes each element of a spike stream costs."""
+    assert isinstance(node.result.type, SpikeType)
+    payload = node.result.type.payload
+    if payload.powers_of_two or max(-payload.lo, payload.hi) <= 1:
+        return np.asarray(value != 0)
+    return unit_spikes(np.rint(unscaled(node, value, graph)))
+
+
 def unscaled(node: Node, value: Array, graph: Graph) -> Array:
-    """Return the payloads of a spike stream; a neuron that still has a scale multiplied them by it."""
-    if node.op.name != "neuron" or "scale" not in node.attributes:
+    """Return a neuron's payloads in quanta, whatever scale or lines it sends them with.
+
+    These are integers, but for negative ones of a neuron whose sides differ (`negative`).
+    """
+    if node.op.name != "neuron":
         return value
-    return np.asarray(np.rint(value / graph.resolve(node)["scale"]))
-
-
-def spike_fan_out(user: Node, value: Value, graph: Graph) -> Array | None:
-    """Return how many accumulates a unit spike of each element causes in a reader; None where it moves on."""
-    if isinstance(user.result.type, SpikeType):
-        return None
-    if user.op.fan_out is not None:
-        return fan_out(user, graph)
-    if user.op.name == "matmul":
-        return np.asarray(product_fan_out(user, value))
-    copies = per_sample(user.result.type.shape) / per_sample(value.type.shape)
-    return np.asarray(max(1.0, copies))
-
-
-def product_fan_out(matmul: Node, value: Value) -> float:
-    """A(t) meets every column of S_B, B(t) every row of S_A."""
-    shape = matmul.result.type.shape
-    free = shape[-1] if matmul.operands[0] is value else shape[-2]
-    assert not isinstance(free, Batch)
-    return float(free)
+    given = graph.resolve(node)
+    if given["level_axis"] is not None:
+        payload = given["codebook"].from_lines(value, given["level_axis"])
+        uneven = given["negative"] is not None
+        return np.where(payload < 0, payload * given["negative"], payload) if uneven else np.asarray(payload)
+    return value if given["scale"] is None else np.asarray(value / given["scale"])
 
 
 def sum_over_samples(units: Array, value: Value) -> NDArray[np.float64]:

@@ -9,8 +9,7 @@ import numpy as np
 
 from snnc.backends.inputs import batch_size_of
 from snnc.backends.reference import Simulator
-from snnc.energy import unscaled
-from snnc.ir.codebooks import unit_spikes
+from snnc.energy import unit_spikes_of, unscaled
 from snnc.ir.errors import DataError
 from snnc.ir.shapes import per_sample
 from snnc.source_model import SourceModel
@@ -54,7 +53,8 @@ class LayerMeter:
             return
         payload = unscaled(node, value, self.graph)
         self.sums[node] = payload.copy() if t == 1 else self.sums[node] + payload
-        self.units[node] = self.units.get(node, 0.0) + float(unit_spikes(payload).sum(dtype=np.float64))
+        units = unit_spikes_of(node, value, self.graph)
+        self.units[node] = self.units.get(node, 0.0) + float(units.sum(dtype=np.float64))
         self.events[node] = self.events.get(node, 0.0) + float(np.count_nonzero(payload))
 
     def decoded(self, node: Node) -> Array:
@@ -121,7 +121,7 @@ def compare(
 def layer_error(
     node: Node, meter: LayerMeter, errors: Mapping[Node, float], norms: Mapping[Node, float], samples: int
 ) -> LayerError:
-    neurons = per_sample(node.result.type.shape)
+    neurons = per_sample(node.operands[0].type.shape)
     slots = neurons * samples * meter.steps
     error = float(np.sqrt(errors[node] / norms[node])) if norms[node] > 0 else None
     return LayerError(

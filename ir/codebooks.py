@@ -98,9 +98,71 @@ class MultiSpike:
         return np.clip(rounded, self.lo, self.hi, out=rounded)
 
 
-Codebook: TypeAlias = Binary | Ternary | MultiSpike
-CODEBOOKS: dict[str, type[Binary] | type[Ternary] | type[MultiSpike]] = {
-    cls.name: cls for cls in (Binary, Ternary, MultiSpike)
+@dataclass(frozen=True, slots=True)
+class PowerOfTwo:
+    """K = {0, ±1, ±2, …, ±2^(levels-1)}, without the negative ones if not signed: at most one unit spike.
+
+    firing=below: the largest L with |u| >= L - 1/2. firing=nearest: the nearest L, that is the largest with
+    |u| >= 3/4 L. Nothing fires where |u| < dead_zone; beyond it at least 1 does.
+    """
+
+    name: ClassVar[str] = "pow2"
+    levels: int
+    signed: bool = True
+    firing: Literal["below", "nearest"] = "below"
+    dead_zone: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.levels <= MAX_PAYLOAD.bit_length():
+            raise ValueError(f"pow2 has 1 to {MAX_PAYLOAD.bit_length()} levels, not {self.levels}")
+        if self.firing not in ("below", "nearest"):
+            raise ValueError(f"pow2 fires 'below' or 'nearest', not {self.firing!r}")
+        if not 0 < self.dead_zone <= 2 ** (self.levels - 1):
+            raise ValueError(f"the dead zone of pow2({self.levels}) cannot be {self.dead_zone}")
+
+    @property
+    def payload(self) -> Payload:
+        top = 2 ** (self.levels - 1)
+        return Payload(-top if self.signed else 0, top, powers_of_two=True)
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """Return the payloads that are spikes: 1, 2, 4, …, then -1, -2, -4, …"""
+        positive = tuple(2**k for k in range(self.levels))
+        return positive + tuple(-level for level in positive) if self.signed else positive
+
+    def quantise(self, u: Array, out: Array | None = None) -> Array:
+        size = np.abs(u, out=np.empty_like(u))
+        fires = (size if self.signed else u) >= self.dead_zone
+        # A float without its mantissa is the largest power of two below it: forty times as fast as a search.
+        bits, mantissa = size.view(f"u{size.itemsize}"), np.finfo(size.dtype).nmant
+        if self.firing == "below":
+            size += 0.5
+        else:
+            bits += bits.dtype.type(1 << (mantissa - 1))  # from 3/2 of a power on, up to the next
+        bits >>= bits.dtype.type(mantissa)
+        bits <<= bits.dtype.type(mantissa)
+        payload = np.clip(size, 1, 2 ** (self.levels - 1), out=size)
+        payload *= fires
+        return np.copysign(payload, u, out=payload if out is None else out)
+
+    def to_lines(self, payload: Array, axis: int) -> Array:
+        """Return 1 on the line of each payload and 0 on the others; lines of one channel are neighbours."""
+        members = np.array(self.members, payload.dtype).reshape(-1, *[1] * (payload.ndim - axis - 1))
+        lines = np.expand_dims(payload, axis + 1) == members
+        shape = (*payload.shape[:axis], -1, *payload.shape[axis + 1 :])
+        return np.asarray(lines.reshape(shape).astype(payload.dtype))
+
+    def from_lines(self, lines: Array, axis: int) -> Array:
+        """Return the payloads that binary lines stand for."""
+        members = np.array(self.members, lines.dtype)
+        shape = (*lines.shape[:axis], -1, members.size, *lines.shape[axis + 1 :])
+        return np.asarray(np.moveaxis(lines.reshape(shape), axis + 1, -1) @ members)
+
+
+Codebook: TypeAlias = Binary | Ternary | MultiSpike | PowerOfTwo
+CODEBOOKS: dict[str, type[Binary] | type[Ternary] | type[MultiSpike] | type[PowerOfTwo]] = {
+    cls.name: cls for cls in (Binary, Ternary, MultiSpike, PowerOfTwo)
 }
 
 MAX_PAYLOAD = 2**15 - 1

@@ -103,6 +103,15 @@ class BackendError(SnncError, RuntimeError):
     code = "backend"
 
 
+class MissingPackageError(SnncError, ImportError):
+    """An optional package that the user's request needs is not installed."""
+
+    code = "missing-package"
+
+    def __str__(self) -> str:
+        return SnncError.__str__(self)
+
+
 class OutputError(SnncError, OSError):
     """A result cannot be written."""
 

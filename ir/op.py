@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
-from snnc.ir.codebooks import Binary, Codebook, MultiSpike, Payload, Ternary
+from snnc.ir.codebooks import Codebook, Payload
 from snnc.ir.errors import TypeInferenceError, did_you_mean
 from snnc.ir.shapes import Batch, Dim, Shape, show_shape
 from snnc.ir.types import SpikeType, TensorType, Type, dtype_name
@@ -68,7 +68,7 @@ class Kind(Enum):
             case Kind.TENSOR:
                 return isinstance(value, TensorRef)
             case Kind.CODEBOOK:
-                return isinstance(value, Binary | Ternary | MultiSpike)
+                return isinstance(value, Codebook)
 
 
 class _Required:
@@ -216,11 +216,13 @@ class Op:
         """Return the type of `expect.<op>`: real, except for a homogeneous op that keeps spikes.
 
         Then O(t) = F(S(t)) - F(S(t-1)) is an integer between F(x) and -F(-x), because each such F is convex
-        or concave.
+        or concave. It is none if positive and negative spikes may have different scales.
         """
         result = self.infer_type(types, attributes)
         if not isinstance(result, SpikeType):
             return result
+        if result.scaled and result.payload.lo < 0:
+            return TensorType("f32", result.shape)
         mirrored = self.infer_type([_mirrored(type_) for type_ in types], attributes)
         if not self.homogeneous or not isinstance(mirrored, SpikeType):
             return TensorType("f32", result.shape)
@@ -234,7 +236,10 @@ class Op:
             if self.role is Role.STATEFUL and types and isinstance(types[0], SpikeType):
                 return types[0].with_shape(result.shape)
             return result
-        return SpikeType(codebook.payload, result.shape, attributes.get("scale") is not None)
+        if attributes.get("level_axis") is not None:
+            return SpikeType(Payload(0, 1), result.shape)
+        scaled = attributes.get("scale") is not None or attributes.get("negative") is not None
+        return SpikeType(codebook.payload, result.shape, scaled)
 
 
 def _mirrored(type_: Type) -> Type:

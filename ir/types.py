@@ -59,7 +59,8 @@ class SpikeType:
     """A stream of spikes with integer payloads: `spikes<-7..7, N x 64>`.
 
     The value of a spike is its payload times the emitting neuron's scale. `scaled` marks a stream whose
-    scale is not 1 yet (before `normalise-thresholds`); such streams may not be added payload by payload.
+    scale is not 1 yet (before `normalise-thresholds`) or differs between positive and negative payloads
+    (a neuron's `negative`); such streams may not be added payload by payload.
     """
 
     payload: Payload

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from snnc.ir.graph import Graph, Value
+    from snnc.ir.graph import Graph, Node, Value
     from snnc.passes.statistics import SiteStatistics
 
 
@@ -19,16 +19,26 @@ class Calibration(Protocol):
     def measure(self, graph: Graph, sites: Sequence[Site]) -> list[SiteStatistics]:
         """Return the statistics of every site, in order."""
 
+    def sensitivity(self, graph: Graph, neurons: Sequence[Node]) -> list[float]:
+        """Return, per neuron, the squared relative error of the outputs if it alone has its threshold.
+
+        The others of them send what they read, within their bounds; further neurons stay as they are.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One stream to measure: its value, its channel axes, and the bounds of its activation."""
+    """One stream to measure: its value, its channel axes, the bounds of its activation.
+
+    `fractions` are the quantiles to average over batches.
+    """
 
     value: Value
     axes: tuple[int, ...]
     low: float | None
     high: float | None
     name: str
+    fractions: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from snnc.passes.allocate_levels import AllocateLevels
 from snnc.passes.choose_thresholds import ChooseThresholds
 from snnc.passes.dce import Dce
+from snnc.passes.expand_levels import ExpandLevels
 from snnc.passes.expectation_compensation import ExpectationCompensation
 from snnc.passes.fuse_batch_norm import FuseBatchNorm
 from snnc.passes.identity_neurons import IdentityNeurons
 from snnc.passes.insert_neurons import InsertNeurons
 from snnc.passes.normalise_thresholds import NormaliseThresholds
 from snnc.passes.raise_patterns import RaisePatterns
+from snnc.passes.raise_quantisers import RaiseQuantisers
 from snnc.passes.simplify import Simplify
 
 if TYPE_CHECKING:
@@ -20,11 +23,14 @@ if TYPE_CHECKING:
 BUILTIN: tuple[type[Pass], ...] = (
     Simplify,
     RaisePatterns,
+    RaiseQuantisers,
     FuseBatchNorm,
     InsertNeurons,
     ExpectationCompensation,
     ChooseThresholds,
+    AllocateLevels,
     NormaliseThresholds,
+    ExpandLevels,
     IdentityNeurons,
     Dce,
 )

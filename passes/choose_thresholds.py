@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from snnc.ir.codebooks import MultiSpike
-from snnc.ir.errors import PassError
+from snnc.ir.codebooks import MultiSpike, PowerOfTwo
+from snnc.ir.errors import OptionError, PassError
 from snnc.passes import threshold_rules as rules
 from snnc.passes.analysis import channel_gain, threshold_axes
 from snnc.passes.base import Pass, PassContext, Site
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from snnc.ir.codebooks import Codebook
     from snnc.ir.graph import Graph, Node
+    from snnc.ir.op import TensorRef
     from snnc.passes.statistics import SiteStatistics
 
 
@@ -29,20 +30,44 @@ class ChooseThresholds(Pass):
     rule=mse: least squared error. First q = argmin E[(x - q Q(x/q))²] per channel for the codebook as it
     is; then, for multi-spike codebooks with balanced=true, the resolution is shared out so that the error
     of the following synapse's output is least for the same number of unit spikes.
+    rule=gaussian, rule=laplace: as mse, for the normal or Laplace distribution of zero mean that has the
+    channel's mean square or mean magnitude (behind a ReLU: half of it, over the values above 0).
     rule=max: the largest magnitude seen is the largest payload.
     rule=percentile: as max, with the given percentile of the non-zero magnitudes (Rueckauer et al. 2017).
+    rule=quantile: as max, with the mean over calibration batches of the given percentile of the values, or
+    of their negatives (ECMT).
+
+    For power-of-two codebooks: sides=separate finds one quantum for positive and one for negative payloads
+    (rule=max and rule=quantile); placement=base (rule=quantile) makes what was found the smallest payload,
+    not the largest; fixed=true takes ECMT's published quanta behind GELU and softmax.
 
     A multi-spike codebook then reaches `headroom` bits beyond what calibration saw (none: it stays as it
-    is). `initial` is the initial membrane in quanta.
+    is). `initial` is the initial membrane in quanta of neurons without negative payloads; it would make the
+    others prefer one sign.
     """
 
     name: ClassVar[str] = "choose-thresholds"
-    rule: Literal["mse", "max", "percentile"] = "mse"
+    rule: Literal["mse", "gaussian", "laplace", "max", "percentile", "quantile"] = "mse"
     percentile: float = 99.9
     per: Literal["channel", "tensor"] = "channel"
     balanced: bool = True
     headroom: int | None = 1
     initial: float = 0.0
+    sides: Literal["joint", "separate"] = "joint"
+    placement: Literal["top", "base"] = "top"
+    fixed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.sides == "separate" and self.rule not in ("max", "quantile"):
+            raise OptionError(
+                f"choose-thresholds with rule={self.rule} sees no sides",
+                help="sides=separate needs rule=max or rule=quantile",
+            )
+        if self.placement == "base" and self.rule != "quantile":
+            raise OptionError(
+                f"choose-thresholds with rule={self.rule} places levels below what it finds",
+                help="placement=base needs rule=quantile",
+            )
 
     def run(self, graph: Graph, context: PassContext) -> bool:
         neurons = [node for node in graph if node.op.name == "neuron" and "quantum" not in node.attributes]
@@ -60,39 +85,97 @@ class ChooseThresholds(Pass):
             self._set(node, site, statistics, rewriter)
         return True
 
+    @property
+    def _balances(self) -> bool:
+        return self.balanced and self.rule in ("mse", "gaussian", "laplace")
+
     def _site(self, node: Node, axes: frozenset[int]) -> Site:
         given = node.attributes
         low, high, site = given.get("low"), given.get("high"), given.get("site")
         assert low is None or isinstance(low, float)
         assert high is None or isinstance(high, float)
-        return Site(node.operands[0], tuple(sorted(axes)), low, high, str(site or node.op.name))
+        fractions = (self.percentile / 100, 1 - self.percentile / 100) if self.rule == "quantile" else ()
+        if self.per == "tensor" and fractions:
+            axes = frozenset()  # quantiles of channels do not add up to those of the tensor
+        return Site(node.operands[0], tuple(sorted(axes)), low, high, str(site or node.op.name), fractions)
 
     def _set(self, node: Node, site: Site, statistics: SiteStatistics, rewriter: Rewriter) -> None:
-        if self.per == "tensor":
+        if self.per == "tensor" and statistics.axes:
             statistics = statistics.merged()
         codebook = rules.settle_sign(rewriter.graph.resolve(node)["codebook"], statistics)
+        if isinstance(codebook, PowerOfTwo):
+            self._set_powers(codebook, node, site, statistics, rewriter)
+            return
         quantum = rules.fill_silent(self._quantum(codebook, statistics))
-        if self.rule == "mse" and self.balanced and isinstance(codebook, MultiSpike) and quantum.size > 1:
+        if self._balances and isinstance(codebook, MultiSpike) and quantum.size > 1:
             quantum = rules.balance(quantum, gains(node, statistics, rewriter), statistics)
         if self.headroom is not None:
             codebook = rules.with_headroom(codebook, quantum, statistics, self.headroom)
         codebook, quantum = rules.within((site.low, site.high), codebook, quantum, statistics)
-        shape = [1] * len(site.value.type.shape)
-        for axis, size in zip(statistics.axes, statistics.channel_shape, strict=True):
-            shape[axis] = size
-        stored = rewriter.graph.add_tensor(f"{site.name}.quantum", quantum.astype(np.float32).reshape(shape))
+        stored = store(quantum, "quantum", site, statistics, rewriter)
+        initial = self.initial if codebook.payload.lo == 0 else 0.0
         rewriter.set_attributes(
-            node, codebook=codebook, quantum=stored, scale=stored, unit=stored, initial=self.initial or None
+            node, codebook=codebook, quantum=stored, scale=stored, unit=stored, initial=initial or None
         )
+
+    def _set_powers(
+        self, codebook: PowerOfTwo, node: Node, site: Site, statistics: SiteStatistics, rewriter: Rewriter
+    ) -> None:
+        above, below = self._sides(codebook, node, statistics)
+        codebook, (above, below) = rules.powers_within(
+            (site.low, site.high), codebook, (above, below), statistics
+        )
+        stored = store(above, "quantum", site, statistics, rewriter)
+        uneven = codebook.signed and not np.array_equal(above, below)
+        negative = store(below / above, "negative", site, statistics, rewriter) if uneven else None
+        rewriter.set_attributes(
+            node, codebook=codebook, quantum=stored, scale=stored, unit=stored, negative=negative
+        )
+
+    def _sides(
+        self, codebook: PowerOfTwo, node: Node, statistics: SiteStatistics
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the quanta of positive and of negative payloads."""
+        if self.sides == "separate" and codebook.signed:
+            above, below = (self._side(codebook, statistics, sign) for sign in (1, -1))
+        else:
+            above = below = self._quantum(codebook, statistics)
+        if self.fixed and (source := rules.activation_behind(node.operands[0])) in rules.FIXED_QUANTA:
+            above, below = (np.full(above.shape, fixed) for fixed in rules.FIXED_QUANTA[source])
+        above = rules.fill_silent(np.where(above > 0, above, below))
+        return above, np.where(below > 0, below, above)
+
+    def _side(
+        self, codebook: Codebook, statistics: SiteStatistics, sign: Literal[1, -1]
+    ) -> NDArray[np.float64]:
+        """Return the quantum of one sign's payloads; 0 where calibration saw none."""
+        seen = rules.side(statistics, sign)
+        found = seen if self.rule == "max" else sign * statistics.batch_quantiles[:, 0 if sign > 0 else 1]
+        return rules.placed(found, seen, codebook, self.placement)
 
     def _quantum(self, codebook: Codebook, statistics: SiteStatistics) -> NDArray[np.float64]:
         match self.rule:
             case "mse":
                 return rules.least_error(codebook, statistics)
+            case "gaussian" | "laplace":
+                return rules.least_error_of(self.rule, codebook, statistics)
             case "max":
                 return rules.largest_magnitude(codebook, statistics)
+            case "quantile":
+                above, below = (self._side(codebook, statistics, sign) for sign in (1, -1))
+                return np.maximum(above, below)
             case "percentile":
                 return rules.percentile(codebook, statistics, self.percentile)
+
+
+def store(
+    quantum: NDArray[np.float64], name: str, site: Site, statistics: SiteStatistics, rewriter: Rewriter
+) -> TensorRef:
+    """Store one number per channel as a tensor that broadcasts against the site."""
+    shape = [1] * len(site.value.type.shape)
+    for axis, size in zip(statistics.axes, statistics.channel_shape, strict=True):
+        shape[axis] = size
+    return rewriter.graph.add_tensor(f"{site.name}.{name}", quantum.astype(np.float32).reshape(shape))
 
 
 def gains(node: Node, statistics: SiteStatistics, rewriter: Rewriter) -> NDArray[np.float64]:

@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from snnc.ir.shapes import static_dim
 from snnc.passes.base import Pass, PassContext
 from snnc.passes.rewriter import Rewriter, rewrite
 
 if TYPE_CHECKING:
-    from snnc.ir.graph import Graph, Node
+    from snnc.ir.graph import Graph, Node, Value
 
 
 @dataclass(frozen=True)
 class IdentityNeurons(Pass):
     """Replace every neuron by the activation it approximates.
 
-    y = clip((x + bias) unit / quantum, low, high) scale / unit.
+    y = clip((x + bias) unit / quantum, low, high) scale / unit. Where the neuron has a binary line per
+    payload, y takes the line of payload 1.
 
     The clip runs as an expectation node. With no neuron left, the decoded output equals the source
     network's at every t up to rounding, whatever the other passes did: the compiler's strongest test, and
@@ -48,5 +50,19 @@ def replace_neuron(node: Node, rewriter: Rewriter) -> bool:
         back = back / (given["unit"] if given["unit"] is not None else 1)
         factor = np.asarray(back, np.float32)
         value = rewriter.insert(node, "mul", [value, rewriter.constant(node, factor, "to_payload")])
+    if given["level_axis"] is not None:
+        value = on_first_lines(node, value, rewriter)
     rewriter.replace(node, value)
     return True
+
+
+def on_first_lines(node: Node, value: Value, rewriter: Rewriter) -> Value:
+    """Return y on the line of payload 1 of every channel, 0 on the others."""
+    given = rewriter.graph.resolve(node)
+    axis, lines = given["level_axis"], len(given["codebook"].members)
+    channels = static_dim(value.type.shape[axis], "the channel axis")
+    first = np.tile(np.eye(1, lines, dtype=np.float32)[0], channels)
+    shape = [-1 if index == axis else 1 for index in range(len(value.type.shape))]
+    indices = np.repeat(np.arange(channels), lines)
+    copied = rewriter.insert(node, "gather", [value], {"axis": axis, "indices": indices})
+    return rewriter.insert(node, "mul", [copied, rewriter.constant(node, first.reshape(shape), "line")])

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from snnc.ir.codebooks import MAX_PAYLOAD, Binary, MultiSpike, Ternary
-from snnc.ir.errors import OptionError
+import numpy as np
+
+from snnc.ir.codebooks import MAX_PAYLOAD, Binary, MultiSpike, PowerOfTwo, Ternary
+from snnc.ir.errors import OptionError, PassError
 from snnc.ir.types import SpikeType
 from snnc.passes.analysis import analog_values, reaches_synapse, static_values
 from snnc.passes.base import Pass, PassContext
@@ -27,30 +29,51 @@ class InsertNeurons(Pass):
     """Put a neuron in front of every synaptic operand that carries a real stream; absorb activations.
 
     relu and clip become the neuron itself when a synapse is further on: their bounds are the ends of its
-    codebook. An exported quantiser becomes the neuron that computes it exactly. A layer that reads the
-    analog input directly keeps it (first=analog) or gets a neuron too (first=neuron).
+    codebook. A layer that reads the analog input directly keeps it (first=analog) or gets a neuron too
+    (first=neuron).
+
+    A quantiser that came with the network becomes the neuron that computes it exactly in one step
+    (quantisers=exact), or one that spreads it over steps as spikes of its largest value, half charged
+    (quantisers=rate: QCFS). trained=true refuses a network that has none.
 
     codebook=multi has 2^levels payloads (choose-thresholds keeps their resolution and adds headroom);
-    binary and ternary ignore `levels`. Signs are settled by choose-thresholds: until then a neuron that
-    absorbed no lower bound of 0 has a signed codebook.
+    binary and ternary ignore `levels`; codebook=pow2 has the powers of two 1 … 2^(levels-1), with `firing`
+    and `dead_zone` as that codebook defines them. Signs are settled by choose-thresholds: until then a
+    neuron that absorbed no lower bound of 0 has a signed codebook.
     """
 
     name: ClassVar[str] = "insert-neurons"
-    codebook: Literal["multi", "binary", "ternary"] = "multi"
+    codebook: Literal["multi", "binary", "ternary", "pow2"] = "multi"
     levels: int = 6
     first: Literal["analog", "neuron"] = "analog"
+    quantisers: Literal["exact", "rate"] = "exact"
+    trained: bool = False
+    firing: Literal["below", "nearest"] = "below"
+    dead_zone: float = 0.5
 
     def __post_init__(self) -> None:
         if not 1 <= self.levels <= MOST_LEVELS:
             raise OptionError(
                 f"a neuron cannot have 2^{self.levels} payloads", help=f"give 1 to {MOST_LEVELS} levels"
             )
+        if not 0 < self.dead_zone <= 1:
+            raise OptionError(
+                f"a neuron cannot have a dead zone of {self.dead_zone} quanta",
+                help="give more than 0, at most 1",
+            )
 
     def run(self, graph: Graph, context: PassContext) -> bool:
         rewriter = Rewriter(graph, context, self.name)
         reaching = reaches_synapse(graph)
+        if self.trained:
+            require_quantisers(graph, reaching)
         for node in graph:
-            if node.op.name in ABSORBED and node.result in reaching and is_real(node.operands[0]):
+            if node.op.name not in ABSORBED or node.result not in reaching:
+                continue
+            # A quantiser of what are spikes already is one more neuron; a ReLU of spikes is none.
+            if node.op.name == "fake_quantise":
+                quantiser_to_neuron(node, rewriter, at_once=self.quantisers == "exact")
+            elif is_real(node.operands[0]):
                 self._absorb(node, rewriter)
         analog = analog_values(graph) if self.first == "analog" else set()
         static = static_values(graph)
@@ -69,15 +92,6 @@ class InsertNeurons(Pass):
             rewriter.decline(node, "its bounds exclude zero")
             return
         attributes = {"codebook": self.codebook_for(low), "low": low, "high": high, "site": node.result.name}
-        if node.op.name == "fake_quantise":
-            quantum = given["scale"]
-            attributes = {
-                "codebook": MultiSpike(given["lo"], given["hi"]),
-                "quantum": quantum,
-                "scale": quantum,
-                "unit": quantum,
-                "site": node.result.name,
-            }
         value = rewriter.insert(node, "neuron", node.operands, attributes)
         rewriter.replace(node, value)
 
@@ -106,10 +120,44 @@ class InsertNeurons(Pass):
 
     def codebook_for(self, low: float | None) -> Codebook:
         """Return the codebook of a neuron whose activation has this lower bound."""
+        if self.codebook == "pow2":
+            return PowerOfTwo(self.levels, low is None or low < 0, self.firing, self.dead_zone)
         if self.codebook == "multi":
             return multi_spike(self.levels, signed=low is None or low < 0)
         signed = low is None or low < 0 or self.codebook == "ternary"
         return Ternary() if signed else Binary()
+
+
+def require_quantisers(graph: Graph, reaching: set[Value]) -> None:
+    if not any(node.op.name == "fake_quantise" and node.result in reaching for node in graph):
+        raise PassError(
+            "the network carries no quantiser in front of a synapse",
+            help="train one with snnc.nn, quantise it with any toolchain that writes QuantizeLinear and "
+            "DequantizeLinear, or choose --method multi-spike, which needs none",
+        )
+
+
+def quantiser_to_neuron(node: Node, rewriter: Rewriter, *, at_once: bool) -> None:
+    """fake_quantise{q, lo, hi}(x) -> neuron{multi(lo, hi), q}(x), or spikes of q max(-lo, hi) over time."""
+    given = rewriter.graph.resolve(node)
+    lo, hi, quantum = given["lo"], given["hi"], given["scale"]
+    floor = given["rounding"] == "floor"
+    codebook: Codebook = MultiSpike(lo, hi, "floor" if floor else "nearest")
+    initial = 0.5 if floor else 0.0
+    # One bound holds for all channels: it is known where they share a scale, or where it is 0.
+    low, high = (
+        float(quantum.flat[0]) * level if quantum.size == 1 or level == 0 else None for level in (lo, hi)
+    )
+    if not at_once:
+        codebook = Binary() if lo == 0 else Ternary()
+        quantum = quantum * np.float32(max(-lo, hi))
+        initial = 0.5 if lo == 0 else 0.0  # half a quantum either way would prefer one sign
+    attributes = {
+        "codebook": codebook, "quantum": quantum, "scale": quantum, "unit": quantum,
+        "initial": initial or None, "low": low, "high": high, "site": node.result.name,
+    }  # fmt: skip
+    value = rewriter.insert(node, "neuron", node.operands, attributes)
+    rewriter.replace(node, value)
 
 
 def multi_spike(levels: int, *, signed: bool) -> MultiSpike:

@@ -49,11 +49,15 @@ class PassManager:
     crash_dir: Path | None = None
     on_pass: Callable[[Pass], None] | None = None
 
-    def run(self, graph: Graph) -> list[PassRun]:
-        """Run every pass; return what each did. `PassError` if one crashes or breaks the graph."""
+    def run(self, graph: Graph, *, before: int = 0) -> list[PassRun]:
+        """Run every pass; return what each did. `PassError` if one crashes or breaks the graph.
+
+        `before` passes have run on the graph already: dumps are numbered on.
+        """
         runs = []
-        self._dump(graph, 0, "input")
-        for number, pass_ in enumerate(self.passes, start=1):
+        if before == 0:
+            self._dump(graph, 0, "input")
+        for number, pass_ in enumerate(self.passes, start=before + 1):
             if self.on_pass is not None:
                 self.on_pass(pass_)
             runs.append(self._run_one(pass_, graph))

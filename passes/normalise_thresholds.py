@@ -26,7 +26,8 @@ class NormaliseThresholds(Pass):
 
     W' = W q_in / q_out, b' = b / q_out: ECMT's parallel parameter normalisation, derived by algebra (absent
     from its public code). A scale that meets no synapse stays behind as an explicit `mul`. fold_quanta=false
-    leaves the quanta in the neurons.
+    leaves the quanta in the neurons. What negative payloads count relative to positive ones (`negative`) is
+    no factor of the whole stream: it stays in the neuron.
     """
 
     name: ClassVar[str] = "normalise-thresholds"
@@ -214,7 +215,7 @@ def through_movement(node: Node, rewriter: Rewriter) -> bool:
     operands, scales = [], []
     for operand, item in zip(node.operands, found, strict=True):
         x, scale = item if item is not None else (operand, None)
-        if not isinstance(x.type, SpikeType) or x.type.scaled:
+        if not isinstance(x.type, SpikeType):
             return rewriter.decline(node, "not every operand is spikes")
         shape = concrete(x.type.shape, 1)
         operands.append(x)

@@ -1,4 +1,4 @@
-"""`raise-patterns`: decomposed activations, norms and quantisers become the op they compute."""
+"""`raise-patterns`: decomposed activations and norms become the op they compute."""
 
 from __future__ import annotations
 
@@ -35,8 +35,7 @@ class RaisePatterns(Pass):
 
     A region of elementwise and reducing nodes that reads one stream and scalars is evaluated with the ops'
     own kernels on fixed probe data over several magnitudes, and compared with every known function; only
-    agreement to 1e-5 everywhere counts. Quantiser pairs are matched by structure.
-    Comparisons of streams become functions of real numbers.
+    agreement to 1e-5 everywhere counts. Comparisons of streams become functions of real numbers.
     """
 
     name: ClassVar[str] = "raise-patterns"
@@ -45,7 +44,6 @@ class RaisePatterns(Pass):
         patterns: dict[str, tuple[Pattern, ...]] = dict.fromkeys(ROOTS, (raise_region,))
         patterns["mul"] = (raise_region, gain_into_norm)
         patterns["add"] = (raise_region, offset_into_norm)
-        patterns["dequantise"] = (raise_quantiser,)
         patterns["where"] = (drop_nan_guard,)
         changed = rewrite(graph, patterns, context, self.name)
         rewriter = Rewriter(graph, context, self.name)
@@ -285,34 +283,4 @@ def offset_into_norm(node: Node, rewriter: Rewriter) -> bool:
     total = constant if beta is None else beta + constant
     value = rewriter.insert(node, "layer_norm", norm.operands, {**norm.attributes, "beta": total})
     rewriter.replace(node, value, absorbed=[norm])
-    return True
-
-
-def raise_quantiser(node: Node, rewriter: Rewriter) -> bool:
-    """dequantise(quantise(x)) -> fake_quantise(x)"""
-    quantise = node.operands[0].node
-    if quantise is None or quantise.op.name != "quantise":
-        return False
-    inner, outer = rewriter.graph.resolve(quantise), rewriter.graph.resolve(node)
-    zero = inner["zero_point"]
-    outer_zero = outer["zero_point"] if outer["zero_point"] is not None else np.zeros_like(zero)
-    if not (np.array_equal(inner["scale"], outer["scale"]) and np.array_equal(zero, outer_zero)):
-        return rewriter.decline(node, "the quantiser and dequantiser have different scales or zero points")
-    if np.unique(zero).size != 1:
-        return rewriter.decline(node, "its zero points differ between channels")
-    limits = np.iinfo(zero.dtype)
-    offset = int(zero.flat[0])
-    if not limits.min <= offset <= limits.max or limits.bits > 8:
-        return rewriter.decline(node, f"it quantises to {limits.bits} bits; 8 at most make a neuron")
-    shape = [1] * len(node.result.type.shape)
-    scale = np.atleast_1d(inner["scale"]).astype(np.float32)
-    if scale.size > 1:
-        shape[inner["axis"]] = scale.size
-    attributes: dict[str, Any] = {
-        "scale": scale.reshape(shape),
-        "lo": int(limits.min) - offset,
-        "hi": int(limits.max) - offset,
-    }
-    value = rewriter.insert(node, "fake_quantise", quantise.operands, attributes)
-    rewriter.replace(node, value, absorbed=[quantise])
     return True

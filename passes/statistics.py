@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from snnc.ir.kernel_types import Array
+    from snnc.passes.base import Site
 
 TABLE_ENTRIES = 2**20  # histogram entries one site may take (4 MiB)
 MOST_BINS, FEWEST_BINS = 2048, 256
@@ -26,7 +27,8 @@ class SiteStatistics:
     """Histogram per channel of clip(x, low, high) over [-reach, reach) (signed) or [0, reach).
 
     `axes` are the value's axes that index channels; all others are samples. `counts` has the shape
-    [channels, bins] and `reach` [channels]; a channel only ever seen at zero has reach 0.
+    [channels, bins] and `reach` [channels]; a channel only ever seen at zero has reach 0. `batch_quantiles`
+    [channels, fractions] are the means over batches of each batch's quantiles.
     """
 
     name: str
@@ -39,6 +41,14 @@ class SiteStatistics:
     reach: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     minimum: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     maximum: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    fractions: tuple[float, ...] = ()
+    batches: int = 0
+    batch_quantiles: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
+
+    @classmethod
+    def of(cls, site: Site) -> SiteStatistics:
+        """Return statistics of a site that has seen nothing yet."""
+        return cls(site.name, site.axes, site.low, site.high, fractions=site.fractions)
 
     def update(self, batch: Array) -> None:
         """Add a batch of the site's values; `DataError` if it holds NaN or infinity."""
@@ -56,6 +66,9 @@ class SiteStatistics:
         self.minimum, self.maximum = np.minimum(self.minimum, low), np.maximum(self.maximum, high)
         self._grow(np.maximum(-low, high))
         self._count(samples)
+        self.batches += 1
+        if self.fractions:
+            self._average_quantiles(samples)
 
     @property
     def channels(self) -> int:
@@ -117,6 +130,15 @@ class SiteStatistics:
         bins += np.arange(self.channels)[:, None] * self.bins
         counted = np.bincount(bins.ravel(), minlength=self.counts.size)
         self.counts += counted.reshape(self.counts.shape).astype(np.float32)
+
+    def _average_quantiles(self, samples: Array) -> None:
+        """Take this batch's quantiles into their mean: of n values the one of rank int(fraction n)."""
+        ranks = [max(1, int(fraction * samples.shape[1])) - 1 for fraction in self.fractions]
+        found = np.partition(samples, ranks, axis=1)[:, ranks].astype(np.float64)
+        if self.batches == 1:
+            self.batch_quantiles = found
+        else:
+            self.batch_quantiles += (found - self.batch_quantiles) / self.batches
 
     def quantile(self, fraction: float, *, of_magnitude: bool, skip_zero: bool) -> NDArray[np.float64]:
         """Return a quantile per channel, of |x| or of x, optionally over the values that are not zero."""

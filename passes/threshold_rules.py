@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from snnc.ir.codebooks import MAX_PAYLOAD, Binary, MultiSpike, Ternary, unit_spikes
+from snnc.ir.codebooks import MAX_PAYLOAD, Binary, MultiSpike, PowerOfTwo, Ternary, unit_spikes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from snnc.ir.codebooks import Codebook
+    from snnc.ir.graph import Value
     from snnc.passes.statistics import SiteStatistics
+
+# Smallest levels, positive and negative, behind two activations, whatever calibration saw: ECMT's public code
+# (h-z-h-cell/Transformer-to-SNN-ECMT, trans_utils.py and the default of --softmax_p).
+FIXED_QUANTA = {"gelu": (0.25, 0.08), "softmax": (0.0125, 0.0125)}
 
 # Candidate quanta, as fractions of the one that just reaches the largest value seen.
 FRACTIONS = np.geomspace(0.04, 1.1, 120)
+
+# Densities are integrated up to so many spreads; candidates reach from a fraction of one to as many.
+ANALYTIC_REACH, ANALYTIC_POINTS = 16.0, 4096
+ANALYTIC_FRACTIONS = np.geomspace(0.3, 16, 200)
 
 # Quanta relative to a channel's reach at which unit spikes are tabulated.
 RELATIVE_QUANTA = np.geomspace(1e-3, 30, 80)
@@ -31,6 +40,8 @@ def settle_sign(codebook: Codebook, statistics: SiteStatistics) -> Codebook:
         return codebook
     if isinstance(codebook, MultiSpike):
         return replace(codebook, lo=0, hi=codebook.hi - codebook.lo + 1)
+    if isinstance(codebook, PowerOfTwo):
+        return replace(codebook, signed=False)
     return Binary() if isinstance(codebook, Ternary) else codebook
 
 
@@ -57,6 +68,26 @@ def least_error(codebook: Codebook, statistics: SiteStatistics) -> NDArray[np.fl
     table = np.stack([(centres - f * codebook.quantise(centres / f)) ** 2 for f in candidates])
     errors = statistics.counts.astype(np.float64) @ table.T
     return np.asarray(candidates[errors.argmin(axis=1)] * statistics.reach)
+
+
+def least_error_of(
+    distribution: Literal["gaussian", "laplace"], codebook: Codebook, statistics: SiteStatistics
+) -> NDArray[np.float64]:
+    """q = s argmin_f ∫ p(u) (u - f Q(u/f))² du, per channel: only the spread s is measured.
+
+    p is the density of |u|, of unit mean square (gaussian, s² = E x²) or mean magnitude (laplace, s = E |x|).
+    Behind a ReLU s is that of the values above 0.
+    """
+    power = 2 if distribution == "gaussian" else 1
+    magnitudes = (np.arange(ANALYTIC_POINTS) + 0.5) * (ANALYTIC_REACH / ANALYTIC_POINTS)
+    density = np.exp(-(magnitudes**power) / power)
+    candidates = ANALYTIC_FRACTIONS / reach_of(codebook)
+    errors = [(density * (magnitudes - f * codebook.quantise(magnitudes / f)) ** 2).sum() for f in candidates]
+    counts, centres = statistics.counts.astype(np.float64), np.abs(statistics.centres)
+    if codebook.payload.lo == 0:
+        counts = np.where(centres < 1 / statistics.bins, 0, counts)  # the first bin holds the zeros
+    moment = (counts @ centres**power) / np.maximum(counts.sum(axis=1), 1)
+    return np.asarray(candidates[int(np.argmin(errors))] * moment ** (1 / power) * statistics.reach)
 
 
 def balance(
@@ -146,6 +177,65 @@ def within(
     lo = payloads(None if low is None else -low, -codebook.lo, shared, bounded.max())
     held = np.maximum(quantum, np.maximum(above / max(hi, 1), below / max(lo, 1)))
     return replace(codebook, lo=-lo, hi=hi), np.where(saturating, shared, held)
+
+
+def side(statistics: SiteStatistics, sign: int) -> NDArray[np.float64]:
+    """Return the largest value seen of one sign, as a magnitude; 0 where there was none."""
+    extreme = statistics.maximum if sign > 0 else -statistics.minimum
+    return np.maximum(extreme.astype(np.float64), 0)
+
+
+def activation_behind(value: Value) -> str | None:
+    """Return the op that computes a value, looked for behind what only moves elements."""
+    while value.node is not None and value.node.op.name in ("reshape", "transpose"):
+        value = value.node.operands[0]
+    return None if value.node is None else value.node.op.name
+
+
+def placed(
+    found: NDArray[np.float64],
+    seen: NDArray[np.float64],
+    codebook: Codebook,
+    placement: Literal["top", "base"],
+) -> NDArray[np.float64]:
+    """q that makes the magnitude found the largest payload (top) or the smallest (base).
+
+    Where nothing was found (a rare activation's quantile is 0), the largest one seen is the largest payload.
+    """
+    reach = reach_of(codebook)
+    return np.where(found > 0, found / (reach if placement == "top" else 1), seen / reach)
+
+
+def powers_within(
+    bounds: tuple[float | None, float | None],
+    codebook: PowerOfTwo,
+    quanta: tuple[NDArray[np.float64], NDArray[np.float64]],
+    statistics: SiteStatistics,
+) -> tuple[PowerOfTwo, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Make the largest level of a side the bound of the activation, in every channel that reaches one.
+
+    `quanta` are those of positive and of negative payloads. The number of levels is one for all channels
+    and both sides; what it no longer holds is coarsened.
+    """
+    seen = (side(statistics, 1), side(statistics, -1))
+    magnitudes = [None if bound is None else abs(bound) for bound in reversed(bounds)]
+    saturating = np.zeros(quanta[0].size, bool)
+    finest = 0.0
+    for bound, reached, quantum in zip(magnitudes, seen, quanta, strict=True):
+        if bound:
+            full = reached >= bound * (1 - 1e-3)
+            saturating |= full
+            finest = max(finest, float((bound / quantum[full]).max(initial=0.0)))
+    if not saturating.any():
+        return codebook, quanta
+    exponent = min(codebook.levels - 1, max(0, int(np.ceil(np.log2(finest) - 1e-6))))
+    top = 2.0**exponent
+    held = [np.maximum(quantum, reached / top) for quantum, reached in zip(quanta, seen, strict=True)]
+    above, below = (
+        np.where(saturating, bound / top, quantum) if bound else quantum
+        for bound, quantum in zip((magnitudes[0], magnitudes[1]), held, strict=True)
+    )
+    return replace(codebook, levels=exponent + 1), (above, below)
 
 
 def payloads(bound: float | None, reach: int, shared: float, coarsest: float) -> int:

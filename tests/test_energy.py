@@ -18,9 +18,11 @@ from snnc.energy import (
     Counts,
     count_step,
     estimate,
+    rescaled,
     synaptic_step_macs,
+    unscaled,
 )
-from snnc.ir.codebooks import MultiSpike, unit_spikes
+from snnc.ir.codebooks import MultiSpike, PowerOfTwo, unit_spikes
 from snnc.ir.types import SpikeType
 from tests.passes.build import Builder, N
 
@@ -141,6 +143,49 @@ def test_a_scaled_neuron_is_counted_by_its_payload() -> None:
     spikes = b("neuron", b.x, codebook=MultiSpike(-31, 31), quantum=np.abs(scale), scale=scale)
     meter, _ = measured(b.outputs(y=spikes), {"x": np.array([[3.5, 1.25]], np.float32)}, 1)
     assert meter.unit_spikes[0] == 2 + 2  # 7 and 5
+
+
+@pytest.mark.parametrize("negative", [None, np.array([[[0.3]]], np.float32)])
+def test_powers_of_two_cost_one_unit_spike_wherever_they_move(negative: Array | None) -> None:
+    """Whatever a negative spike counts: 1, 4, -0.3 · 2 and 0, each read by the three rows of W."""
+    b = Builder(N, 2, 2)
+    given = {} if negative is None else {"negative": negative}
+    spikes = b("neuron", b.x, codebook=PowerOfTwo(4), quantum=ones(1, 1, 1), **given)
+    turned = b("transpose", spikes, perm=(0, 2, 1))
+    graph = b.outputs(y=b("linear", turned, weight=ones(3, 2)))
+    ratio = 1.0 if negative is None else 0.3
+    meter, _ = measured(graph, {"x": np.array([[[1, 4], [-2 * ratio, 0]]], np.float32)}, 1)
+    assert meter.unit_spikes[0] == meter.spikes[0] == 3
+    assert meter.accumulates[0] == 3 * 3 + 3
+
+
+def test_a_product_keeps_scaled_sums_for_an_operand_with_uneven_sides() -> None:
+    """A [3, 4] and B [4, 5]: the division by t, and a second copy of S_B for the negative spikes of A."""
+    b = Builder(N, 3, 4)
+    even = b("neuron", b.input("other", N, 4, 5), codebook=PowerOfTwo(4), quantum=ones(1, 1, 1))
+    for ratio, copies in ((None, 0), (ones(1, 1, 1) / 2, 4 * 5)):
+        given = {} if ratio is None else {"negative": ratio}
+        spikes = b("neuron", b.x, codebook=PowerOfTwo(4), quantum=ones(1, 1, 1), **given)
+        b("matmul", spikes, even, expect=True)
+        counted = [n for n in b.graph if n.op.name == "matmul"][-1]
+        assert rescaled(counted) == copies
+    assert count_step(b.graph).multiply_accumulates == 2 * 3 * 5 + 4 * 5
+
+
+def test_the_quanta_of_every_kind_of_neuron_are_known() -> None:
+    """Scaled, with uneven sides, on binary lines: what its spikes stand for, in quanta."""
+    codebook, x = PowerOfTwo(3), np.array([[4.0, -1.0, -0.125, 0.25]], np.float32)
+    quantum, ratio = np.array([[1, 0.25, 0.125, 0.5]], np.float32), np.array([[0.5]], np.float32)
+    expected = {None: [4, -4, -1, 1], "uneven": [4, -2, -1, 1]}
+    for sides, wanted in expected.items():
+        for form in ({}, {"scale": quantum}, {"level_axis": 1}):
+            b = Builder(N, 4)
+            given = form if sides is None else {**form, "negative": ratio}
+            neuron = b("neuron", b.x, codebook=codebook, quantum=quantum, **given)
+            graph = b.outputs(y=neuron)
+            value = Simulator(graph).run({"x": x}, 1).outputs["y"][0]
+            assert neuron.node is not None
+            assert unscaled(neuron.node, value, graph).tolist() == [wanted]
 
 
 def test_a_product_accumulates_each_factor_along_the_others_free_axis() -> None:

@@ -22,8 +22,12 @@ from snnc.data import Dataset, Normalise, load_data
 from snnc.driver import Options, compile_model
 from snnc.evaluation import evaluate
 from snnc.ir.archive import load, save
+from snnc.ir.codebooks import Payload
 from snnc.ir.shapes import Batch
+from snnc.ir.types import SpikeType
 from snnc.methods import Settings
+from snnc.passes.dce import Dce
+from snnc.passes.expand_levels import ExpandLevels
 from snnc.passes.identity_neurons import IdentityNeurons
 from snnc.passes.manager import PassManager
 from snnc.source_model import SourceModel
@@ -108,7 +112,7 @@ def relative_error(found: Array, wanted: Array) -> float:
     )
 
 
-@pytest.mark.parametrize("method", ["multi-spike", "if"])
+@pytest.mark.parametrize("method", ["multi-spike", "if", "ecmt"])
 @pytest.mark.parametrize("name", ALL)
 def test_identity_neurons_give_the_original_at_every_step(name: str, method: str) -> None:
     assert_identity_law(name, compiled(name, method).copy())
@@ -139,6 +143,29 @@ def test_more_steps_come_closer(name: str) -> None:
         errors = [relative_error(found, wanted) for found in outputs[output]]
         assert errors[7] < errors[0] < 0.2
         assert errors[7] < 1.1 * min(errors)
+
+
+@pytest.mark.parametrize("method", ["ecmt", "ecmt-top"])
+def test_multi_threshold_neurons_come_closer_with_every_step(method: str) -> None:
+    outputs = Simulator(compiled("digits_vit", method)).run(samples("digits_vit", 32), 32).outputs["logits"]
+    wanted = original("digits_vit", 32)["logits"]
+    errors = [relative_error(outputs[t - 1], wanted) for t in (1, 4, 16, 32)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.05
+
+
+@pytest.mark.parametrize("method", ["ecmt", "ecmt-top"])
+def test_a_transformer_expands_to_binary_spikes(method: str) -> None:
+    """Levels on lines of their own in front of every layer; products of streams keep their payloads."""
+    graph, expanded = compiled("digits_vit", method), compiled("digits_vit", method).copy()
+    PassManager([ExpandLevels(), Dce()]).run(expanded)
+    types = [node.operands[0].type for node in expanded if node.op.name == "linear"]
+    binary = [isinstance(type_, SpikeType) and type_.payload == Payload(0, 1) for type_ in types]
+    assert sum(binary) >= len(binary) - 1  # the patch embedding reads the image
+    inputs = samples("digits_vit", 16)
+    found, wanted = (Simulator(each).run(inputs, 4).outputs["logits"] for each in (expanded, graph))
+    assert same_but_for_ties(found, wanted)
+    assert_identity_law("digits_vit", expanded)
 
 
 def test_rate_coding_needs_steps() -> None:

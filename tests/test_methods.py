@@ -11,7 +11,7 @@ import pytest
 from snnc.backends.reference import Simulator
 from snnc.data import Normalise, load_data
 from snnc.driver import Options, compile_model
-from snnc.ir.codebooks import Binary, MultiSpike, Ternary
+from snnc.ir.codebooks import Binary, MultiSpike, PowerOfTwo, Ternary
 from snnc.ir.errors import OptionError
 from snnc.methods import METHODS, Settings, get_method
 from snnc.passes.choose_thresholds import ChooseThresholds
@@ -41,6 +41,28 @@ def test_the_classical_method_sends_binary_spikes_with_percentile_thresholds() -
     assert (thresholds.rule, thresholds.percentile, thresholds.per) == ("percentile", 99.9, "tensor")
 
 
+def test_trained_quantisers_are_required_by_pmsm_and_spread_over_steps_by_qcfs() -> None:
+    (neurons,) = passes_of("pmsm", InsertNeurons)
+    assert (neurons.trained, neurons.quantisers, neurons.levels) == (True, "exact", 8)
+    (neurons,) = passes_of("qcfs", InsertNeurons)
+    assert (neurons.trained, neurons.quantisers, neurons.codebook) == (False, "rate", "binary")
+    (thresholds,) = passes_of("qcfs", ChooseThresholds)
+    assert (thresholds.rule, thresholds.per, thresholds.initial) == ("percentile", "channel", 0.5)
+
+
+def test_the_profiles_of_ecmt() -> None:
+    (neurons,) = passes_of("ecmt", InsertNeurons)
+    (thresholds,) = passes_of("ecmt", ChooseThresholds)
+    assert neurons.codebook_for(None) == PowerOfTwo(8, True, "below", 0.5)
+    assert (thresholds.rule, thresholds.percentile, thresholds.per) == ("quantile", 99.0, "tensor")
+    assert (thresholds.sides, thresholds.placement, thresholds.fixed) == ("separate", "base", True)
+    (neurons,) = passes_of("ecmt-top", InsertNeurons)
+    (thresholds,) = passes_of("ecmt-top", ChooseThresholds)
+    assert neurons.codebook_for(None) == PowerOfTwo(8, True, "nearest", 0.75)
+    assert (thresholds.rule, thresholds.per) == ("max", "tensor")
+    assert (thresholds.sides, thresholds.placement, thresholds.fixed) == ("separate", "top", False)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_settings_reach_the_passes(method: str) -> None:
     (thresholds,) = passes_of(method, ChooseThresholds, rule="max", per="tensor")
@@ -52,12 +74,18 @@ def test_settings_reach_the_passes(method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
-    [({"levels": 4}, "sends binary spikes"), ({"rule": "mse"}, "has no mse rule")],
+    ("method", "settings", "message"),
+    [
+        ("if", {"levels": 4}, "sends binary spikes"),
+        ("if", {"rule": "mse"}, "has no mse rule"),
+        ("qcfs", {"levels": 4}, "sends binary spikes"),
+        ("qcfs", {"rule": "mse"}, "has no mse rule"),
+        ("ternary", {"levels": 2}, "sends -1, 0 and 1"),
+    ],
 )
-def test_what_the_classical_method_cannot_do_is_refused(settings: dict[str, Any], message: str) -> None:
+def test_what_a_method_cannot_do_is_refused(method: str, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message) as caught:
-        get_method("if").pipeline(Settings(**settings))
+        get_method(method).pipeline(Settings(**settings))
     assert caught.value.help
 
 
@@ -82,6 +110,14 @@ def test_every_method_names_its_source(method: str) -> None:
         ("multi-spike", {"rule": "percentile", "per": "tensor"}, {MultiSpike}),
         ("if", {}, {Binary, Ternary}),
         ("if", {"rule": "max", "per": "channel"}, {Binary, Ternary}),
+        ("qcfs", {}, {Binary, Ternary}),
+        ("qcfs", {"rule": "max", "per": "tensor"}, {Binary, Ternary}),
+        ("ternary", {}, {Binary, Ternary}),
+        ("ternary", {"rule": "percentile"}, {Binary, Ternary}),
+        ("ecmt", {}, {PowerOfTwo}),
+        ("ecmt", {"rule": "max", "per": "channel", "levels": 5}, {PowerOfTwo}),
+        ("ecmt-top", {}, {PowerOfTwo}),
+        ("ecmt-top", {"rule": "mse"}, {PowerOfTwo}),
     ],
 )
 def test_networks_convert(method: str, settings: dict[str, Any], kinds: set[type]) -> None:

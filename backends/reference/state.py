@@ -30,6 +30,8 @@ class State(Protocol):
 class NeuronState:
     """m(t) = v(t-1) + x(t) + b; k(t) = Q(m(t)/q); v(t) = m(t) - q k(t); y(t) = s k(t); v(0) = initial q.
 
+    With `negative`, r: u = m(t)/q is divided by r in front of Q where u < 0, and r k(t) takes the place of
+    k(t) behind it where k(t) < 0. With `level_axis`, y(t) is 1 on the line of k(t) and 0 on all others.
     `membrane` is v in units of x; parameters broadcast against x.
     """
 
@@ -45,22 +47,24 @@ class NeuronState:
         self.normalised = bool((self.quantum == 1).all())
         self.bias: Array | None = attributes["bias"]
         self.scale: Array | None = attributes["scale"]
+        self.negative: Array | None = attributes["negative"]
+        self.level_axis: int | None = attributes["level_axis"]
         self.initial: float = attributes["initial"]
         self.membrane: Array = np.empty(0, np.float32)
         self._payload: Array = np.empty(0, np.float32)
 
     def step(self, t: int, operands: Sequence[Array], last: bool) -> Array:
         m, k = self._integrate(t, operands[0]), self._payload
-        if self.normalised:
-            self.codebook.quantise(m, out=k)
-            if not last:
-                np.subtract(m, k, out=self.membrane)
-        else:
-            np.divide(m, self.quantum, out=k)
-            self.codebook.quantise(k, out=k)
-            if not last:
-                np.subtract(m, self.quantum * k, out=self.membrane)
-        return k if self.scale is None else k * self.scale
+        u = m if self.normalised else np.divide(m, self.quantum, out=k)
+        if self.negative is not None:
+            u = np.where(u < 0, u / self.negative, u)
+        self.codebook.quantise(u, out=k)
+        sent = k if self.negative is None else np.where(k < 0, k * self.negative, k)
+        if not last:
+            np.subtract(m, sent if self.normalised else self.quantum * sent, out=self.membrane)
+        if self.level_axis is not None:
+            return np.asarray(self.codebook.to_lines(k, self.level_axis))
+        return sent if self.scale is None else sent * self.scale
 
     def _integrate(self, t: int, x: Array) -> Array:
         """Return m(t) = v(t-1) + x(t) + b; x itself where that is all there is to it."""

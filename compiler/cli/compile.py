@@ -55,6 +55,7 @@ class MethodOption(click.Option):
     epilog=example(
         "snnc compile model.onnx -o net.sir --calibration images.npz --scale 1/255",
         "snnc compile model.onnx -o net.sir --method if -T 64",
+        "snnc compile model.onnx -o net.sir --calibration images.npz --scale 1/255 --energy 0.25",
         'snnc compile model.onnx -o analog.sir -p "simplify,raise-patterns,fuse-batch-norm,dce"',
     ),
     short_help="Make a spiking network (.sir) of an ONNX model.",
@@ -98,6 +99,19 @@ class MethodOption(click.Option):
     "--batch-norm",
     type=click.Choice(["weights", "thresholds"]),
     help="What batch norm is fused into.  [default: weights]",
+)
+@click.option(
+    "--energy",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="RATIO",
+    help="Share out levels for the least error at this energy at T=1, all counted, over float32: 0.25.",
+)
+@click.option(
+    "--max-loss",
+    type=click.FloatRange(min=0, max=100),
+    metavar="POINTS",
+    help="Share out levels for the least energy that loses so many points at T=1, by half the calibration "
+    "data: of accuracy, without labels of agreement: 0.3.",
 )
 @click.option(
     "-p", "--pipeline", metavar="PASSES", help="Run these passes instead of the method's (see snnc passes)."
@@ -179,7 +193,7 @@ def refuse_idle_options(
         if load:
             raise click.UsageError("--load offers passes for --pipeline, which is not given.")
         return
-    for name in ("method", "levels", "thresholds", "per", "batch_norm"):
+    for name in ("method", "levels", "thresholds", "per", "batch_norm", "energy", "max_loss"):
         if chosen[name] is not None:
             option = "--" + name.replace("_", "-")
             raise click.UsageError(f"{option} sets the method's passes, which --pipeline replaces.")
@@ -231,4 +245,6 @@ def build_options(output: Path, chosen: dict[str, Any]) -> Options:
         shapes=chosen["shapes"],
         dump_ir=chosen["dump_ir"],
         crash_dir=output.parent,
+        energy=chosen["energy"],
+        max_loss=chosen["max_loss"],
     )

@@ -31,7 +31,7 @@ def describe_graph(graph: Graph) -> dict[str, Any]:
         "parameters": sum(int(array.size) for array in graph.tensors.values()),
         **{
             key: graph.meta[key]
-            for key in ("method", "pipeline", "calibration", "steps")
+            for key in ("method", "pipeline", "calibration", "steps", "target")
             if key in graph.meta
         },
     }
@@ -70,6 +70,21 @@ def show_summary(output: Path, graph: Graph, seconds: float) -> None:
         else "not calibrated"
     )
     click.echo(f"method {figures['method']}, {calibrated}, {count(figures['steps'], 'time step')} by default")
+    target = figures.get("target")
+    if target:
+        click.echo(describe_target(target))
+
+
+def describe_target(target: dict[str, float]) -> str:
+    """Say what was asked for at T=1, and the estimate of what was found."""
+    found = f"energy at T=1 estimated as {target['estimated_energy']:.3f} of the ANN's in float32"
+    if "energy" in target:
+        return f"{found} (asked for: {target['energy']:g})"
+    samples = count(int(target["held_out"]), "sample")
+    return (
+        f"{found}, {target['measured_loss']:.2f} points lost on {samples} held out "
+        f"(asked for: {target['max_loss']:g})"
+    )
 
 
 def show_runs(runs: Sequence[PassRun], *, to_stderr: bool = False) -> None:

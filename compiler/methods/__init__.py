@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from snnc.ir.errors import OptionError, did_you_mean
-from snnc.methods import integrate_and_fire, multi_spike
+from snnc.methods import ecmt, ecmt_top, integrate_and_fire, multi_spike, pmsm, qcfs, ternary
 from snnc.methods.base import Method, Settings
 
 METHODS: dict[str, Method] = {
-    method.name: method for method in (multi_spike.METHOD, integrate_and_fire.METHOD)
+    module.METHOD.name: module.METHOD
+    for module in (multi_spike, integrate_and_fire, pmsm, qcfs, ternary, ecmt, ecmt_top)
 }
 
 

@@ -10,6 +10,7 @@ from snnc.passes.expectation_compensation import ExpectationCompensation
 from snnc.passes.fuse_batch_norm import FuseBatchNorm
 from snnc.passes.normalise_thresholds import NormaliseThresholds
 from snnc.passes.raise_patterns import RaisePatterns
+from snnc.passes.raise_quantisers import RaiseQuantisers
 from snnc.passes.simplify import Simplify
 
 if TYPE_CHECKING:
@@ -59,4 +60,4 @@ class Method:
 def analog_pipeline(batch_norm: Literal["weights", "thresholds"] = "weights") -> list[Pass]:
     """Return the passes before any neuron: the graph still computes the source network."""
     fused: list[Pass] = [FuseBatchNorm()] if batch_norm == "weights" else []
-    return [Simplify(), RaisePatterns(), *fused, Simplify(), Dce()]
+    return [RaiseQuantisers(), Simplify(), RaisePatterns(), *fused, Simplify(), Dce()]

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from snnc.ir.codebooks import PowerOfTwo
 from snnc.ir.errors import TypeInferenceError
 from snnc.ir.op import Attribute, Kind, Op, Role
-from snnc.ir.shapes import Batch, Shape, show_shape
+from snnc.ir.shapes import Batch, Shape, show_shape, static_dim
 
 if TYPE_CHECKING:
     from snnc.ir.codebooks import Codebook
@@ -42,6 +43,8 @@ def infer_neuron(
     bias: Array | None,
     scale: Array | None,
     unit: Array | None,
+    negative: Array | None,
+    level_axis: int | None,
     initial: float,
     low: float | None,
     high: float | None,
@@ -49,13 +52,30 @@ def infer_neuron(
 ) -> TensorType:
     if not x.is_real:
         raise TypeInferenceError(f"a neuron integrates a real stream, not {x}")
-    for name, array in (("quantum", quantum), ("bias", bias), ("scale", scale), ("unit", unit)):
+    parameters = {"quantum": quantum, "bias": bias, "scale": scale, "unit": unit, "negative": negative}
+    for name, array in parameters.items():
         check_parameter(name, array, x.shape)
     if quantum is not None and not (np.isfinite(quantum).all() and (quantum != 0).all()):
         raise TypeInferenceError("neuron quantum must be finite and not zero in every channel")
     if low is not None and high is not None and low >= high:
         raise TypeInferenceError(f"neuron low {low} is not below high {high}")
-    return x
+    if negative is not None and not (np.isfinite(negative).all() and (negative > 0).all()):
+        raise TypeInferenceError("neuron negative must be finite and positive in every channel")
+    if level_axis is None:
+        return x
+    if scale is not None:
+        raise TypeInferenceError("a neuron with level_axis sends binary spikes: it cannot have a scale")
+    return x.with_shape(lines_shape(x.shape, codebook, level_axis))
+
+
+def lines_shape(shape: Shape, codebook: Codebook, axis: int) -> Shape:
+    """Return the shape of a neuron's binary lines: along `axis`, one per payload, channel after channel."""
+    if not isinstance(codebook, PowerOfTwo):
+        raise TypeInferenceError(f"level_axis needs a power-of-two codebook, not {codebook.name}")
+    if not 0 <= axis < len(shape) or isinstance(shape[axis], Batch):
+        raise TypeInferenceError(f"neuron level_axis {axis} is no channel axis of {show_shape(shape)}")
+    lines = static_dim(shape[axis], "the channel axis") * len(codebook.members)
+    return (*shape[:axis], lines, *shape[axis + 1 :])
 
 
 def infer_delay(x: TensorType, *, steps: int) -> TensorType:
@@ -68,7 +88,9 @@ OPS = (
     Op(
         "neuron",
         "m(t) = v(t-1) + x(t) + bias; k(t) = Q(m(t) / quantum); v(t) = m(t) - quantum k(t); "
-        "y(t) = scale k(t); v(0) = initial quantum",
+        "y(t) = scale k(t); v(0) = initial quantum. With `negative`, r: below 0, m / quantum is divided by r "
+        "in front of Q and k multiplied by r behind it. With `level_axis`: y(t) = 1 on the line of k(t), "
+        "0 on the others",
         ("x",),
         infer_neuron,
         None,
@@ -79,6 +101,8 @@ OPS = (
             "bias": Attribute(Kind.TENSOR, None, "constant current per channel"),
             "scale": Attribute(Kind.TENSOR, None, "value of payload 1 (absent: 1, the normalised neuron)"),
             "unit": Attribute(Kind.TENSOR, None, "what payload 1 decodes to in the source model's tensor"),
+            "negative": Attribute(Kind.TENSOR, None, "quantum of negative payloads, relative to quantum (r)"),
+            "level_axis": Attribute(Kind.INT, None, "axis that gets a binary line per channel and payload"),
             "initial": Attribute(Kind.FLOAT, 0.0, "initial membrane in quanta"),
             "low": Attribute(Kind.FLOAT, None, "lower bound of the activation the neuron absorbed"),
             "high": Attribute(Kind.FLOAT, None, "upper bound of the activation the neuron absorbed"),

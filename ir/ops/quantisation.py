@@ -45,8 +45,9 @@ def dequantise(x: Array, *, scale: Array, zero_point: Array | None, axis: int) -
     return result
 
 
-def fake_quantise(x: Array, *, scale: Array, lo: int, hi: int) -> Array:
-    return np.clip(np.rint(x / scale), lo, hi) * scale
+def fake_quantise(x: Array, *, scale: Array, lo: int, hi: int, rounding: str) -> Array:
+    level = np.rint(x / scale) if rounding == "nearest" else np.floor(x / scale + np.float32(0.5))
+    return np.clip(level, lo, hi) * scale
 
 
 def check_scale(scale: Array) -> None:
@@ -86,7 +87,7 @@ def infer_dequantise(x: TensorType, *, scale: Array, zero_point: Array | None, a
     return TensorType("f32", x.shape)
 
 
-def infer_fake_quantise(x: TensorType, *, scale: Array, lo: int, hi: int) -> TensorType:
+def infer_fake_quantise(x: TensorType, *, scale: Array, lo: int, hi: int, rounding: str) -> TensorType:
     if not x.is_real:
         raise TypeInferenceError(f"only real streams are quantised, not {x}")
     check_scale(scale)
@@ -126,7 +127,7 @@ OPS = (
     ),
     Op(
         "fake_quantise",
-        "y = scale clip(round(x / scale), lo, hi), halves to even",
+        "y = scale clip(round(x / scale), lo, hi), halves to even (nearest) or up (floor)",
         ("x",),
         infer_fake_quantise,
         fake_quantise,
@@ -135,6 +136,9 @@ OPS = (
             "scale": Attribute(Kind.TENSOR, doc="real value of one level, every axis present"),
             "lo": Attribute(Kind.INT, doc="smallest level"),
             "hi": Attribute(Kind.INT, doc="largest level"),
+            "rounding": Attribute(
+                Kind.STRING, "nearest", "halves to even, or floor(x / scale + 1/2)", ("nearest", "floor")
+            ),
         },
         cost=3.0,  # both bounds and the product
         special=1.0,  # division

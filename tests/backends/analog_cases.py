@@ -304,6 +304,7 @@ QUANTISATION = (
     case("quantise", "f32 N x 9", scale=SCALES[:1].reshape(1, 1), zero_point=np.array([[9]], np.int8)),
     case("quantise", "f32 N x 3 x 9", scale=SCALES[:1], zero_point=np.array([9], np.int16)),
     case("fake_quantise", "f32 N x 3 x 9", scale=SCALES.reshape(1, 3, 1), lo=-7, hi=7),
+    case("fake_quantise", "f32 N x 3 x 9", scale=SCALES.reshape(1, 3, 1), lo=-3, hi=12, rounding="floor"),
 )
 
 CASES = (

@@ -12,7 +12,7 @@ from snnc.backends.onnx import AnalogSession, emit_analog
 from snnc.backends.onnx.emitters import EMITTERS
 from snnc.backends.reference import Simulator
 from snnc.frontend import import_onnx
-from snnc.ir.codebooks import Binary, MultiSpike, Ternary
+from snnc.ir.codebooks import Binary, MultiSpike, PowerOfTwo, Ternary
 from snnc.ir.errors import BackendError, DataError
 from snnc.ir.graph import Graph
 from snnc.ir.op import Role
@@ -131,19 +131,47 @@ def test_not_a_number_is_found() -> None:
     assert found.tolist() == [[False, True, False]]
 
 
-@pytest.mark.parametrize(
-    "codebook", [MultiSpike(-4, 3), MultiSpike(0, 3), MultiSpike(-4, 3, "floor"), Binary(), Ternary()]
-)
+CODEBOOKS: list[Codebook] = [
+    MultiSpike(-4, 3),
+    MultiSpike(0, 3),
+    MultiSpike(-4, 3, "floor"),
+    Binary(),
+    Ternary(),
+    PowerOfTwo(4),
+    PowerOfTwo(4, False),
+    PowerOfTwo(3, True, "nearest", 0.75),
+    PowerOfTwo(3, True, "below", 0.9),
+]
+
+
+@pytest.mark.parametrize("codebook", CODEBOOKS)
 @pytest.mark.parametrize("initial", [0.0, 0.5])
-def test_a_neuron_with_a_threshold_is_its_first_step(codebook: Codebook, initial: float) -> None:
+@pytest.mark.parametrize("uneven", [False, True])
+def test_a_neuron_with_a_threshold_is_its_first_step(
+    codebook: Codebook, initial: float, uneven: bool
+) -> None:
     graph = neuron_graph()
     quantum = graph.add_tensor("quantum", np.array([[0.5, 2, -1]], np.float32))
+    ratio = graph.add_tensor("ratio", np.array([[0.5, 3, 1]], np.float32)) if uneven else None
     graph.set_attributes(
-        next(iter(graph)), codebook=codebook, quantum=quantum, scale=quantum, initial=initial or None
+        next(iter(graph)),
+        codebook=codebook,
+        quantum=quantum,
+        scale=quantum,
+        negative=ratio,
+        initial=initial or None,
     )
     x = draw(graph, 50)["x"] * 4
     expected = Simulator(graph).run(x, 1).outputs["y"][0]
     assert_close(AnalogSession(graph, threads=1).run({"x": x}).outputs["y"], expected)
+
+
+def test_binary_lines_are_refused() -> None:
+    graph = neuron_graph()
+    quantum = graph.add_tensor("quantum", np.ones((1, 3), np.float32))
+    graph.set_attributes(next(iter(graph)), codebook=PowerOfTwo(2), quantum=quantum, level_axis=1)
+    with pytest.raises(BackendError, match="a binary line per payload"):
+        emit_analog(graph)
 
 
 def test_a_delay_is_refused() -> None:

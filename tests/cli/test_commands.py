@@ -99,7 +99,7 @@ def test_compile_with_everything_set(snnc: Snnc, digits: Path, out: Path) -> Non
     assert report["warnings"]
     assert report["notes"]
     dumped = sorted(path.name for path in (out / "dump").iterdir())
-    assert dumped[:2] == ["00-input.sir", "01-simplify.sir"]
+    assert dumped[:2] == ["00-input.sir", "01-raise-quantisers.sir"]
     assert len(dumped) == len(report["passes"]) + 1
 
 
@@ -112,7 +112,10 @@ def test_compile_by_rate_coding(snnc: Snnc, digits: Path, out: Path) -> None:
 
 def test_compile_shows_times_and_reasons(snnc: Snnc, digits: Path, out: Path) -> None:
     result = snnc("compile", digits / "digits_cnn.onnx", "-o", out / "net.sir", "-v", "--explain", "-q")
-    assert [line.split()[0] for line in result.stdout.splitlines()[2:4]] == ["simplify", "raise-patterns"]
+    assert [line.split()[0] for line in result.stdout.splitlines()[2:4]] == [
+        "raise-quantisers",
+        "simplify",
+    ]
     assert 'neuron from "/2/Relu_1"' in result.stderr
 
 
@@ -157,7 +160,7 @@ def test_passes(snnc: Snnc) -> None:
     assert "rule=mse, percentile=99.9" in table
     page = snnc("passes", "choose-thresholds").stdout.splitlines()
     assert page[0] == "choose-thresholds"
-    assert ["rule", "mse", "|", "max", "|", "percentile", "mse"] in [line.split() for line in page]
+    assert ["per", "channel", "|", "tensor", "channel"] in [line.split() for line in page]
     assert "It has no options." in snnc("passes", "dce").stdout
     described = json.loads(snnc("passes", "fuse-batch-norm", "--json").stdout)
     assert described["options"] == [{"name": "into", "type": "weights | thresholds", "default": "weights"}]

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from snnc.ir.codebooks import Binary, MultiSpike, Payload, Ternary
+from snnc.ir.codebooks import Binary, MultiSpike, Payload, PowerOfTwo, Ternary
 from snnc.ir.errors import SnncError
 from snnc.ir.graph import Graph
 from snnc.ir.shapes import Batch
@@ -27,10 +27,14 @@ types = st.one_of(
     st.builds(TensorType, st.sampled_from(list(DTYPES)), shapes),
     st.builds(SpikeType, payloads, shapes),
 )
+dead_zones = st.floats(0.25, 1)
 codebooks = st.one_of(
     st.just(Binary()),
     st.just(Ternary()),
     st.builds(MultiSpike, st.integers(-99, -1), st.integers(0, 99), st.sampled_from(["nearest", "floor"])),
+    st.builds(
+        PowerOfTwo, st.integers(1, 15), st.booleans(), st.sampled_from(["below", "nearest"]), dead_zones
+    ),
 )
 tensors = st.sampled_from(list(DTYPES.values())).flatmap(
     lambda dtype: arrays.arrays(dtype, arrays.array_shapes(min_dims=0, min_side=0, max_dims=3, max_side=4))
@@ -96,6 +100,8 @@ def neuron_attributes(draw: st.DrawFn, graph: Graph, x: Value) -> dict[str, Any]
         attributes["scale"] = graph.add_tensor(draw(names), np.full(shape, draw(singles), np.float32))
     if draw(st.booleans()):
         attributes["site"] = draw(names)
+    if draw(st.booleans()):
+        attributes["negative"] = graph.add_tensor(draw(names), np.full(shape, 0.5, np.float32))
     return attributes
 
 

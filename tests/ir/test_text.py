@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sample_graphs import deep_graph, graphs, names, small_network, structure
 
 from snnc.ir import codebooks
-from snnc.ir.codebooks import Binary, MultiSpike, Payload, Ternary
+from snnc.ir.codebooks import Binary, MultiSpike, Payload, PowerOfTwo, Ternary
 from snnc.ir.errors import ParseError
 from snnc.ir.graph import Graph
 from snnc.ir.shapes import Batch
@@ -149,6 +149,9 @@ def test_the_inline_limit_decides_what_is_only_declared() -> None:
         (Ternary(), "ternary"),
         (MultiSpike(-7, 7), "multi(-7, 7)"),
         (MultiSpike(0, 15, "floor"), "multi(0, 15, floor)"),
+        (PowerOfTwo(8), "pow2(8)"),
+        (PowerOfTwo(6, False), "pow2(6, false)"),
+        (PowerOfTwo(8, True, "nearest", 0.75), "pow2(8, true, nearest, 0.75)"),
     ],
 )
 def test_codebooks(codebook: codebooks.Codebook, text: str) -> None:

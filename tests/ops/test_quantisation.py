@@ -144,14 +144,25 @@ def test_fake_quantise_is_the_pair(drawn: tuple[Array, Array, Array, dict[str, A
     levels = get_op("quantise").kernel(x, scale=scale, zero_point=zero, axis=1)  # type: ignore[misc]  # it has one
     pair = get_op("dequantise").kernel(levels, scale=scale, zero_point=zero, axis=1)  # type: ignore[misc]  # same
     full = scale.reshape((1,) * x.ndim)
-    bounds = {"lo": -128 - int(zero), "hi": 127 - int(zero)}
+    bounds = {"lo": -128 - int(zero), "hi": 127 - int(zero), "rounding": "nearest"}
     found = get_op("fake_quantise").kernel(x, scale=full, **bounds)  # type: ignore[misc]  # it has one
     np.testing.assert_allclose(found, pair, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("rounding", "levels"), [("nearest", [-2, -2, 0, 0, 2, 2, 3]), ("floor", [-2, -1, 0, 1, 2, 3, 3])]
+)
+def test_fake_quantise_rounds_halves_as_told(rounding: str, levels: list[int]) -> None:
+    x = np.array([[-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 9]], np.float32)
+    kernel = get_op("fake_quantise").kernel
+    assert kernel is not None
+    y = kernel(x * 0.25, scale=np.full((1, 1), 0.25, np.float32), lo=-2, hi=3, rounding=rounding)
+    np.testing.assert_array_equal(y / 0.25, [levels])
+
+
 def test_fake_quantise_checks_its_parameters() -> None:
     op, x = get_op("fake_quantise"), TensorType("f32", (2, 3))
-    good = {"scale": np.ones((1, 3), np.float32), "lo": -4, "hi": 3}
+    good = {"scale": np.ones((1, 3), np.float32), "lo": -4, "hi": 3, "rounding": "nearest"}
     assert op.infer_type([x], good) == x
     with pytest.raises(TypeInferenceError, match=r"scales of shape \[3\] do not broadcast against 2 x 3"):
         op.infer_type([x], {**good, "scale": np.ones(3, np.float32)})

@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from snnc.ir.codebooks import MultiSpike
 from snnc.passes.statistics import SiteStatistics
 from tests.harness import run_analog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from snnc.ir.graph import Graph
+    from snnc.ir.graph import Graph, Node
     from snnc.ir.kernel_types import Array
     from snnc.passes.base import Site
 
 
 def statistics_of(site: Site, batches: Sequence[Array]) -> SiteStatistics:
     """Return the statistics of a site that showed these batches."""
-    statistics = SiteStatistics(site.name, site.axes, site.low, site.high)
+    statistics = SiteStatistics.of(site)
     for batch in batches:
         statistics.update(batch)
     return statistics
@@ -51,11 +52,49 @@ class ArrayCalibration:
         found = run_analog(observed, self.inputs)
         return [statistics_of(site, [found[str(index)]]) for index, site in enumerate(sites)]
 
+    def sensitivity(self, graph: Graph, neurons: Sequence[Node]) -> list[float]:
+        """Run the graph with no neuron quantised, then with each alone."""
+        exact = run_analog(with_quantisers(graph, []), self.inputs)
+        errors = []
+        for neuron in neurons:
+            found = run_analog(with_quantisers(graph, [neuron]), self.inputs)
+            errors.append(
+                sum(float(((found[key] - exact[key]) ** 2).sum() / (exact[key] ** 2).sum()) for key in exact)
+            )
+        return errors
+
+
+def with_quantisers(graph: Graph, quantised: Sequence[Node]) -> Graph:
+    """Return the graph with a quantiser for each of these neurons, and a clip for the others."""
+    other = graph.copy()
+    for node, twin in zip(list(graph), list(other), strict=True):
+        if node.op.name != "neuron":
+            continue
+        value = other.insert(twin, "clip", twin.operands, {key: twin.attributes.get(key) for key in BOUNDS})
+        if node in quantised:
+            codebook = twin.attributes["codebook"]
+            assert isinstance(codebook, MultiSpike)
+            levels = {"scale": twin.attributes["quantum"], "lo": codebook.lo, "hi": codebook.hi}
+            value = other.insert(twin, "fake_quantise", [value], levels)
+        other.replace_uses(twin.result, value)
+        other.erase(twin)
+    other.retype()
+    return other
+
+
+BOUNDS = ("low", "high")
+
 
 class RampCalibration:
     """Measures the graph over inputs whose channel c (last axis) runs from -(c + 1) to c + 1."""
 
     def measure(self, graph: Graph, sites: Sequence[Site]) -> list[SiteStatistics]:
+        return self._over(graph).measure(graph, sites)
+
+    def sensitivity(self, graph: Graph, neurons: Sequence[Node]) -> list[float]:
+        return self._over(graph).sensitivity(graph, neurons)
+
+    def _over(self, graph: Graph) -> ArrayCalibration:
         inputs = {}
         for value in graph.inputs:
             shape = [65 if not isinstance(dim, int) else dim for dim in value.type.shape]
@@ -63,4 +102,4 @@ class RampCalibration:
             channel = np.arange(1, shape[-1] + 1, dtype=np.float32)
             full = ramp.reshape(-1, *[1] * (len(shape) - 1)) * channel
             inputs[value.name or ""] = np.broadcast_to(full, shape)
-        return ArrayCalibration(inputs).measure(graph, sites)
+        return ArrayCalibration(inputs)

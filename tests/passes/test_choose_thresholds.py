@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
@@ -75,6 +75,30 @@ def test_no_other_quantum_is_much_better(seed: int, fraction: float) -> None:
     least = squared_error(codebook, samples, rules.least_error(codebook, statistics))
     other = squared_error(codebook, samples, fraction * np.abs(samples).max(axis=0) / 7)
     assert (least <= 1.05 * other).all()
+
+
+# Quantisers of least error for the normal distribution: step sizes after J. Max, Quantizing for Minimum
+# Distortion, IRE Transactions on Information Theory 1960, table II (odd numbers of levels, step / σ).
+@pytest.mark.parametrize(("reach", "step"), [(1, 1.224), (2, 0.8430), (3, 0.6508), (7, 0.3534)])
+def test_the_normal_distribution_gives_the_steps_of_the_literature(reach: int, step: float) -> None:
+    samples = 3 * np.random.default_rng(2).standard_normal((200_000, 1))
+    found = rules.least_error_of("gaussian", MultiSpike(-reach, reach), statistics_of(samples))
+    assert found == pytest.approx(3 * step, rel=0.02)
+
+
+@pytest.mark.parametrize("distribution", ["gaussian", "laplace"])
+@pytest.mark.parametrize("codebook", [MultiSpike(0, 15), MultiSpike(-7, 7), Ternary()], ids=str)
+def test_on_its_own_distribution_the_analytic_rule_is_the_measured_one(
+    distribution: Literal["gaussian", "laplace"], codebook: Codebook
+) -> None:
+    random = np.random.default_rng(3)
+    draw = random.standard_normal if distribution == "gaussian" else random.laplace
+    samples = draw(size=(100_000, 2)) * np.array([0.1, 30])
+    if codebook.payload.lo == 0:
+        samples = np.maximum(samples, 0)
+    statistics = statistics_of(samples, 0.0 if codebook.payload.lo == 0 else None)
+    found = squared_error(codebook, samples, rules.least_error_of(distribution, codebook, statistics))
+    assert (found < 1.02 * squared_error(codebook, samples, rules.least_error(codebook, statistics))).all()
 
 
 def test_max_puts_the_largest_payload_on_the_largest_value() -> None:

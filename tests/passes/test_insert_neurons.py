@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from snnc.ir.codebooks import Binary, MultiSpike, Ternary
-from snnc.ir.errors import OptionError
+from snnc.ir.errors import OptionError, PassError
 from snnc.passes.insert_neurons import InsertNeurons
 from tests.passes.build import Builder, N, applied, only, ops
 
@@ -156,6 +156,52 @@ def test_a_quantiser_becomes_the_neuron_that_computes_it() -> None:
     assert found["codebook"] == MultiSpike(-128, 127)
     for name in ("quantum", "scale", "unit"):
         np.testing.assert_array_equal(found[name], scale)
+
+
+def quantised(lo: int, hi: int, **attributes: Any) -> Builder:
+    b = Builder(N, 4)
+    scale = np.full((1, 1), 0.5, np.float32)
+    hidden = b("fake_quantise", linear(b, b.x), scale=scale, lo=lo, hi=hi, **attributes)
+    b.outputs(y=linear(b, hidden))
+    return b
+
+
+def test_a_quantiser_that_rounds_halves_up_is_half_charged_and_rounds_down() -> None:
+    spiking, _ = applied(quantised(-3, 12, rounding="floor").graph, InsertNeurons())
+    found = spiking.resolve(only(spiking, "neuron"))
+    assert (found["codebook"], found["initial"]) == (MultiSpike(-3, 12, "floor"), 0.5)
+    assert (found["low"], found["high"]) == (-1.5, 6.0)
+
+
+@pytest.mark.parametrize(
+    ("lo", "hi", "codebook", "threshold", "initial"),
+    [(0, 8, Binary(), 4.0, 0.5), (-8, 4, Ternary(), 4.0, 0.0)],
+)
+def test_a_quantiser_spread_over_steps(
+    lo: int, hi: int, codebook: object, threshold: float, initial: float
+) -> None:
+    spiking, _ = applied(quantised(lo, hi, rounding="floor").graph, InsertNeurons(quantisers="rate"))
+    found = spiking.resolve(only(spiking, "neuron"))
+    assert (found["codebook"], found["initial"]) == (codebook, initial)
+    assert found["quantum"].tolist() == found["scale"].tolist() == [[threshold]]
+
+
+def test_a_quantiser_of_spikes_is_one_more_neuron() -> None:
+    b = Builder(N, 4)
+    scales = [np.full((1, 1), scale, np.float32) for scale in (0.5, 0.7)]
+    inner = b("fake_quantise", linear(b, b.x), scale=scales[0], lo=-8, hi=7)
+    outer = b("fake_quantise", inner, scale=scales[1], lo=-8, hi=7)
+    spiking, _ = applied(b.outputs(y=linear(b, outer)), InsertNeurons())
+    assert ops(spiking) == ["linear", "neuron", "neuron", "linear"]
+
+
+def test_a_network_without_quantisers_is_refused_where_they_are_required() -> None:
+    applied(quantised(0, 15).graph, InsertNeurons(trained=True))
+    b = Builder(N, 4)
+    plain = b.outputs(y=linear(b, b("relu", linear(b, b.x))))
+    with pytest.raises(PassError, match="carries no quantiser") as caught:
+        applied(plain, InsertNeurons(trained=True))
+    assert "--method multi-spike" in (caught.value.help or "")
 
 
 @pytest.mark.parametrize(

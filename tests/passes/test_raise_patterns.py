@@ -296,37 +296,7 @@ def test_two_streams_are_no_activation() -> None:
     assert ops(raised) == ["sigmoid", "mul"]
 
 
-# Quantisers and guards.
-
-
-def test_quantisers_with_a_scale_per_channel() -> None:
-    b = Builder(N, 2, 3)
-    scale, zero = np.array([0.25, 0.5], np.float32), np.array([3, 3], np.int8)
-    quantised = b("quantise", b.x, scale=scale, zero_point=zero, axis=1)
-    graph = b.outputs(y=b("dequantise", quantised, scale=scale, zero_point=zero, axis=1))
-    raised, _ = applied(graph, RaisePatterns())
-    node = only(raised, "fake_quantise")
-    assert (node.attributes["lo"], node.attributes["hi"]) == (-131, 124)
-    assert_same_function(graph, raised, rtol=0, atol=0)
-
-
-@pytest.mark.parametrize(
-    ("zero", "reason"),
-    [
-        (np.array([3, 4], np.int8), "zero points differ"),
-        (np.array([0, 0], np.int16), "16 bits"),
-    ],
-)
-def test_quantisers_that_make_no_neuron_are_declined(zero: Any, reason: str) -> None:
-    b = Builder(N, 2, 3)
-    scale = np.array([0.25, 0.5], np.float32)
-    quantised = b("quantise", b.x, scale=scale, zero_point=zero, axis=1)
-    raised, notes = applied(
-        b.outputs(y=b("dequantise", quantised, scale=scale, zero_point=zero, axis=1)), RaisePatterns()
-    )
-    assert ops(raised) == ["quantise", "dequantise"]
-    assert len(notes) == 1
-    assert reason in notes[0].reason
+# Guards.
 
 
 def test_the_guard_against_rows_masked_whole_goes() -> None:

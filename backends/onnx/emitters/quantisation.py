@@ -62,7 +62,11 @@ def _parameters(model: ModelBuilder, node: Node) -> tuple[str, str]:
 def fake_quantise(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
     """y = scale clip(round(x / scale), lo, hi), as its own nodes: no ONNX quantiser has free bounds."""
     attributes, scale = model.graph.resolve(node), model.tensor(node, "scale")
-    level = model.add("Round", [model.add("Div", [inputs[0], scale])])
+    level = model.add("Div", [inputs[0], scale])
+    if attributes["rounding"] == "floor":
+        level = model.add("Floor", [model.add("Add", [level, model.constant(np.asarray(0.5, np.float32))])])
+    else:
+        level = model.add("Round", [level])
     level = bounds(model, level, node.operands[0], attributes["lo"], attributes["hi"])
     return model.add("Mul", [level, scale])
 

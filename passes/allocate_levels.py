@@ -1,0 +1,189 @@
+"""`allocate-levels`: unit spikes go where the network's output needs them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from snnc.ir.codebooks import MAX_PAYLOAD, MultiSpike
+from snnc.ir.errors import OptionError, PassError
+from snnc.ir.shapes import per_sample
+from snnc.passes.base import Pass, PassContext, Site
+from snnc.passes.fan_out import mean_fan_out
+from snnc.passes.rewriter import Rewriter
+from snnc.passes.threshold_rules import UnitSpikeTable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from snnc.ir.graph import Graph, Node
+    from snnc.passes.base import Calibration
+
+# A site counts at least this fraction of the most sensitive one.
+LEAST_SENSITIVITY = 1e-4
+
+# An allocation stays if it meets the budget this closely and another would lower the error by less than this.
+BUDGET_TOLERANCE, LEAST_GAIN = 0.01, 0.02
+ROUNDS = 4
+NO_CHANGE = 1e-3
+
+
+@dataclass(frozen=True)
+class AllocateLevels(Pass):
+    """Share out unit spikes between multi-spike neurons so that the network's output errs least.
+
+    Calibration measures E_s, the squared relative error of the output with nothing but site s quantised.
+    Multiplying the quanta of s by m_s turns it into E_s m_s². Unit spikes fall with log m_s, each costs the
+    accumulates K_s / N_s it causes (K_s: those of one per neuron), so
+
+        minimise Σ E_s m_s²   subject to   Σ -K_s log m_s = budget   gives   m_s = sqrt(λ K_s / E_s)
+
+    and λ follows by bisection on the unit spikes that the histograms predict. Where factors are far from 1
+    the squared law is rough: errors are measured anew until little is left to gain. `accumulates` is the
+    budget, per sample and step (none: what the thresholds as they are cause).
+    """
+
+    name: ClassVar[str] = "allocate-levels"
+    accumulates: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.accumulates is not None and not self.accumulates > 0:
+            raise OptionError(f"a budget of {self.accumulates} accumulates is none", help="give more than 0")
+
+    def run(self, graph: Graph, context: PassContext) -> bool:
+        if not adjustable_neurons(graph):
+            return False
+        if context.calibration is None:
+            raise PassError(
+                "allocate-levels needs calibration", help="give calibration data with --calibration DATA"
+            )
+        plan = Plan.of(graph, context.calibration)
+        return allocate(graph, plan, plan.now if self.accumulates is None else self.accumulates, context)
+
+
+def allocate(graph: Graph, plan: Plan, budget: float, context: PassContext) -> bool:
+    """Share out a budget, by a plan for the graph as it is; return whether anything changed."""
+    assert context.calibration is not None
+    neurons = adjustable_neurons(graph)
+    rewriter = Rewriter(graph, context, AllocateLevels.name)
+    for round_ in range(ROUNDS):
+        if round_ > 0:
+            plan = plan.measured_anew(graph, context.calibration)
+        factors = plan.factors(budget)
+        if factors is None:
+            break
+        for node, factor in zip(neurons, factors, strict=True):
+            coarsen(node, factor, rewriter)
+        graph.drop_unused_tensors()
+    return rewriter.changed
+
+
+def adjustable_neurons(graph: Graph) -> list[Node]:
+    return [node for node in graph if adjustable(node)]
+
+
+def adjustable(node: Node) -> bool:
+    """Tell whether a node is a multi-spike neuron with a threshold that still has its scale."""
+    given = node.attributes
+    thresholds = "quantum" in given and given.get("quantum") == given.get("scale") == given.get("unit")
+    return node.op.name == "neuron" and isinstance(given["codebook"], MultiSpike) and thresholds
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is known of every site: sensitivity, accumulates if each neuron sends a unit spike, quanta."""
+
+    errors: NDArray[np.float64]
+    costs: NDArray[np.float64]
+    quanta: list[NDArray[np.float64]]
+    tables: list[UnitSpikeTable]
+    values: list[float]
+
+    @classmethod
+    def of(cls, graph: Graph, calibration: Calibration) -> Plan:
+        neurons = adjustable_neurons(graph)
+        statistics = calibration.measure(graph, [site_of(node, graph) for node in neurons])
+        # Every unit spike also resets its membrane once.
+        fan_outs = [1 + mean_fan_out(node.result, graph) for node in neurons]
+        sizes = [per_sample(node.result.type.shape) for node in neurons]
+        return cls(
+            errors=sensitivities(graph, calibration),
+            costs=np.array(fan_outs) * np.array(sizes),
+            quanta=quanta_of(graph),
+            tables=[UnitSpikeTable(found) for found in statistics],
+            values=[max(float(found.counts.sum(dtype=np.float64)), 1.0) for found in statistics],
+        )
+
+    def measured_anew(self, graph: Graph, calibration: Calibration) -> Plan:
+        """Return the plan for the graph with its quanta changed since; what neurons read changes little."""
+        return replace(self, errors=sensitivities(graph, calibration), quanta=quanta_of(graph))
+
+    @property
+    def now(self) -> float:
+        return self.cost(np.ones(len(self.costs)))
+
+    def cost(self, factors: NDArray[np.float64]) -> float:
+        """Return the accumulates per sample that unit spikes cause when every quantum takes its factor."""
+        sites = zip(self.costs, self.tables, self.quanta, self.values, factors, strict=True)
+        return float(
+            sum(
+                cost * table.expected(quantum * factor) / values
+                for cost, table, quantum, values, factor in sites
+            )
+        )
+
+    def factors(self, budget: float) -> NDArray[np.float64] | None:
+        """Return the factor of every site's quanta, or None if they are as good as they are."""
+        if not self.errors.any():
+            return None
+        shape = np.sqrt(self.costs / self.errors)
+        low, high = -np.log(shape).max() - 12, -np.log(shape).min() + 12
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.cost(np.exp(middle) * shape) > budget else (low, middle)
+        found = np.exp((low + high) / 2) * shape
+        near = abs(self.now - budget) <= BUDGET_TOLERANCE * budget
+        better = np.sqrt(np.sum(self.errors * found**2)) < (1 - LEAST_GAIN) * np.sqrt(self.errors.sum())
+        return found if better or not near else None
+
+
+def sensitivities(graph: Graph, calibration: Calibration) -> NDArray[np.float64]:
+    found = np.array(calibration.sensitivity(graph, adjustable_neurons(graph)), np.float64)
+    return np.asarray(np.maximum(found, found.max() * LEAST_SENSITIVITY))
+
+
+def quanta_of(graph: Graph) -> list[NDArray[np.float64]]:
+    neurons = adjustable_neurons(graph)
+    return [graph.resolve(node)["quantum"].astype(np.float64).reshape(-1) for node in neurons]
+
+
+def site_of(node: Node, graph: Graph) -> Site:
+    """Return a neuron's operand as a site whose channels are those its quantum tells apart."""
+    quantum = graph.resolve(node)["quantum"]
+    axes = tuple(axis for axis, size in enumerate(quantum.shape) if size > 1)
+    given = node.attributes
+    low, high, site = given.get("low"), given.get("high"), given.get("site")
+    assert low is None or isinstance(low, float)
+    assert high is None or isinstance(high, float)
+    return Site(node.operands[0], axes, low, high, str(site or node.op.name))
+
+
+def coarsen(node: Node, factor: float, rewriter: Rewriter) -> None:
+    """Multiply a neuron's quanta by a factor; its codebook reaches as far as before."""
+    given = rewriter.graph.resolve(node)
+    codebook, quantum = given["codebook"], given["quantum"]
+    reach = max(-codebook.lo, codebook.hi)
+    factor = float(np.clip(factor, reach / MAX_PAYLOAD, reach))
+    bounds = {end: abs(given[side] or 0.0) for side, end in (("low", -codebook.lo), ("high", codebook.hi))}
+    bounded = max(bounds, key=lambda end: bounds[end])
+    if bounds[bounded]:
+        # The end of the codebook is the bound of the activation: a whole number of quanta.
+        factor = bounded / max(1, round(bounded / factor))
+    if abs(factor - 1) < NO_CHANGE:
+        return
+    lo, hi = (min(MAX_PAYLOAD, int(np.ceil(end / factor - 1e-6))) for end in (-codebook.lo, codebook.hi))
+    stored = rewriter.graph.add_tensor(f"{given['site'] or 'neuron'}.quantum", quantum * np.float32(factor))
+    codebook = replace(codebook, lo=-lo, hi=hi)
+    rewriter.set_attributes(node, codebook=codebook, quantum=stored, scale=stored, unit=stored)
