@@ -96,7 +96,14 @@ def table(case: Case) -> str:
     """Return one network as Markdown: a row per variant, the error for every number of levels."""
     found = [rows(case, levels) for levels in LEVELS]
     head = " | ".join(f"{levels} levels: error | agreement % | energy" for levels in LEVELS)
-    lines = [f"### {case.title}", "", f"| thresholds | {head} |", "|---" * (1 + 3 * len(LEVELS)) + "|"]
+    lines = [
+        f"### {case.title}",
+        "",
+        f"The first {case.limit} test samples.",
+        "",
+        f"| thresholds | {head} |",
+        "|---" * (1 + 3 * len(LEVELS)) + "|",
+    ]
     for name in found[0]:
         shown = [f"{row[name][0]:.4f} | {row[name][1]:.1f} | {row[name][3]:.3f}" for row in found]
         lines.append(f"| {name} | {' | '.join(shown)} |")
@@ -121,7 +128,7 @@ def cases(short: bool, limit: int) -> list[Case]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--short", action="store_true", help="only the example networks")
-    parser.add_argument("--limit", type=int, default=500, help="test samples of each network")
+    parser.add_argument("--limit", type=int, default=300, help="test samples of each network")
     parser.add_argument("--write", type=Path, help="write the tables to this file as well")
     options = parser.parse_args()
     tables = []
