@@ -42,15 +42,20 @@ class AllocateLevels(Pass):
 
     and λ follows by bisection on the unit spikes that the histograms predict. Where factors are far from 1
     the squared law is rough: errors are measured anew until little is left to gain. `accumulates` is the
-    budget, per sample and step (none: what the thresholds as they are cause).
+    budget, per sample and step (none: what the thresholds as they are cause). `unit_spikes`, on average per
+    neuron and step, is one that counts every unit spike alike, whatever it reaches.
     """
 
     name: ClassVar[str] = "allocate-levels"
     accumulates: float | None = None
+    unit_spikes: float | None = None
 
     def __post_init__(self) -> None:
-        if self.accumulates is not None and not self.accumulates > 0:
-            raise OptionError(f"a budget of {self.accumulates} accumulates is none", help="give more than 0")
+        if self.accumulates is not None and self.unit_spikes is not None:
+            raise OptionError("allocate-levels meets one budget", help="give accumulates or unit_spikes")
+        for budget in (self.accumulates, self.unit_spikes):
+            if budget is not None and not budget > 0:
+                raise OptionError(f"a budget of {budget:g} is none", help="give more than 0")
 
     def run(self, graph: Graph, context: PassContext) -> bool:
         if not adjustable_neurons(graph):
@@ -59,8 +64,9 @@ class AllocateLevels(Pass):
             raise PassError(
                 "allocate-levels needs calibration", help="give calibration data with --calibration DATA"
             )
-        plan = Plan.of(graph, context.calibration)
-        return allocate(graph, plan, plan.now if self.accumulates is None else self.accumulates, context)
+        plan = Plan.of(graph, context.calibration, alike=self.unit_spikes is not None)
+        budget = self.unit_spikes if self.accumulates is None else self.accumulates
+        return allocate(graph, plan, plan.now if budget is None else budget, context)
 
 
 def allocate(graph: Graph, plan: Plan, budget: float, context: PassContext) -> bool:
@@ -102,15 +108,16 @@ class Plan:
     values: list[float]
 
     @classmethod
-    def of(cls, graph: Graph, calibration: Calibration) -> Plan:
+    def of(cls, graph: Graph, calibration: Calibration, *, alike: bool = False) -> Plan:
+        """Measure a graph; `alike` takes the share of all neurons for the costs."""
         neurons = adjustable_neurons(graph)
         statistics = calibration.measure(graph, [site_of(node, graph) for node in neurons])
         # Every unit spike also resets its membrane once.
         fan_outs = [1 + mean_fan_out(node.result, graph) for node in neurons]
-        sizes = [per_sample(node.result.type.shape) for node in neurons]
+        sizes = np.array([per_sample(node.result.type.shape) for node in neurons], np.float64)
         return cls(
             errors=sensitivities(graph, calibration),
-            costs=np.array(fan_outs) * np.array(sizes),
+            costs=sizes / sizes.sum() if alike else sizes * np.array(fan_outs),
             quanta=quanta_of(graph),
             tables=[UnitSpikeTable(found) for found in statistics],
             values=[max(float(found.counts.sum(dtype=np.float64)), 1.0) for found in statistics],

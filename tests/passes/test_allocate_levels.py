@@ -118,6 +118,16 @@ def test_the_budget_is_met_by_what_neurons_really_send(ratio: float) -> None:
     assert accumulates(allocated(network(), budget)) == pytest.approx(budget, rel=0.04)
 
 
+def test_a_budget_of_unit_spikes_is_met_too() -> None:
+    graph = network()
+    context = PassContext(ArrayCalibration({"x": X}))
+    PassManager([AllocateLevels(unit_spikes=1.2)], context).run(graph)
+    meter = ActivityMeter(graph, 1)
+    Simulator(graph).run({"x": X}, 1, observers=[meter])
+    neurons = 2 * 3 * 6 * 6 + 4 * 3 * 3
+    assert float(meter.unit_spikes[0]) / (neurons * len(X)) == pytest.approx(1.2, rel=0.04)
+
+
 def test_no_other_allocation_of_the_budget_is_better() -> None:
     graph = network()
     plan = Plan.of(graph, ArrayCalibration({"x": X}))
@@ -166,3 +176,7 @@ def test_what_cannot_be_is_refused() -> None:
     for budget in (0.0, -1.0, float("nan")):
         with pytest.raises(OptionError, match="budget"):
             AllocateLevels(budget)
+        with pytest.raises(OptionError, match="budget"):
+            AllocateLevels(unit_spikes=budget)
+    with pytest.raises(OptionError, match="one budget"):
+        AllocateLevels(1.0, 1.0)

@@ -1,0 +1,34 @@
+"""The committed fine-tuned networks are what examples/pmsm/README.md says they are, exactly at T=1."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from snnc.backends.reference import Simulator
+from tests.exactness import assert_exact_at_the_first_step
+from tests.examples.test_examples import TRACES, load
+
+PMSM = Path(__file__).parents[2] / "examples" / "pmsm"
+NETWORKS = ["digits_cnn_4bit.onnx", "digits_vit_4bit.onnx"]
+KIB = 1 << 10
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_file_is_small_whole_and_holds_no_traces(network: str) -> None:
+    path = PMSM / network
+    assert path.stat().st_size < 300 * KIB
+    onnx.checker.check_model(onnx.load(path, load_external_data=False), full_check=True)
+    assert [trace for trace in TRACES if trace in path.read_bytes()] == []
+
+
+@pytest.mark.parametrize(("network", "accuracy"), list(zip(NETWORKS, (0.994, 0.97), strict=True)))
+def test_every_payload_is_the_trained_code_and_more_steps_are_no_worse(network: str, accuracy: float) -> None:
+    x, y = load("digits_test.npz")
+    images = x.astype(np.float32) / 16
+    graph = assert_exact_at_the_first_step(PMSM / network, images[:200], fewest=0.95)
+    outputs = Simulator(graph).run(images, 4).outputs["logits"]
+    right = [np.mean(decoded.argmax(axis=1) == y) for decoded in outputs]
+    assert right[0] >= accuracy
+    assert min(right[1:]) >= right[0] - 1 / 600
