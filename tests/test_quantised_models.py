@@ -12,6 +12,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from snnc.data import Normalise, load_data
 from snnc.driver import compile_model
 from snnc.evaluation import evaluate
+from tests.archives import read_npz
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,7 @@ class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no
     """Feeds the calibration images to onnxruntime's quantiser."""
 
     def __init__(self) -> None:
-        images = np.load(DIGITS / "digits_calibration.npz")["x"].astype(np.float32) / 16
+        images = read_npz(DIGITS / "digits_calibration.npz")["x"].astype(np.float32) / 16
         self.batches: Iterator[np.ndarray] = iter(np.split(images, 8))
 
     def get_next(self) -> dict[str, np.ndarray] | None:

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, save_model
 import snnc as library
 from snnc.cli import COMMANDS
 from snnc.ir.text import parse_graph, print_graph
+from tests.archives import read_npz
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -236,14 +237,14 @@ def test_run_gives_the_simulators_outputs(snnc: Snnc, digits: Path, compiled: Pa
     result = snnc("run", compiled / "cnn.sir", "--input", digits / "digits_test.npz", "--limit", "70",
                   "-T", "2", "-o", out / "y.npy")  # fmt: skip
     assert "data are normalised as for calibration: --scale 0.0625" in result.stderr
-    x = np.load(digits / "digits_test.npz")["x"][:70] / np.float32(16)
+    x = read_npz(digits / "digits_test.npz")["x"][:70] / np.float32(16)
     expected = library.Simulator(library.load(compiled / "cnn.sir")).run(x, steps=2)
     np.testing.assert_array_equal(np.load(out / "y.npy"), expected.outputs["logits"])
     assert sorted(path.name for path in out.iterdir()) == ["y.npy"]
 
 
 def test_run_takes_normalised_data(snnc: Snnc, digits: Path, compiled: Path, out: Path) -> None:
-    x = np.load(digits / "digits_test.npz")["x"][:5]
+    x = read_npz(digits / "digits_test.npz")["x"][:5]
     np.save(out / "raw.npy", x)
     np.save(out / "ready.npy", x / np.float32(16))
     snnc("run", compiled / "cnn.sir", "--input", out / "raw.npy", "-o", out / "a.npy", "-q")
@@ -258,7 +259,7 @@ def test_run_takes_normalised_data(snnc: Snnc, digits: Path, compiled: Path, out
 def test_run_records_neurons(snnc: Snnc, digits: Path, compiled: Path, out: Path) -> None:
     snnc("run", compiled / "cnn.sir", "--input", digits / "digits_test.npz", "--limit", "3", "-T", "2",
          "--record", "/1/Relu", "--record", "/10/Relu", "-o", out / "y.npz", "-q")  # fmt: skip
-    arrays = np.load(out / "y.npz")
+    arrays = read_npz(out / "y.npz")
     assert {name: arrays[name].shape for name in arrays} == {
         "logits": (2, 3, 10),
         "/1/Relu.spikes": (2, 3, 16, 8, 8),
@@ -302,7 +303,7 @@ def test_eval_says_when_the_spiking_network_loses(snnc: Snnc, digits: Path, comp
 
 @pytest.mark.parametrize("metric", ["relative_error", "cosine"])
 def test_eval_without_labels(snnc: Snnc, digits: Path, compiled: Path, out: Path, metric: str) -> None:
-    np.save(out / "x.npy", np.load(digits / "digits_test.npz")["x"][:10])
+    np.save(out / "x.npy", read_npz(digits / "digits_test.npz")["x"][:10])
     command = ["eval", compiled / "vit.sir", "--model", digits / "digits_vit.onnx", "--data", out / "x.npy"]
     chosen = [] if metric == "relative_error" else ["--metric", metric]
     result = json.loads(snnc(*command, *chosen, "-T", "1", "--json").stdout)
@@ -381,7 +382,7 @@ def test_outputs_are_named(snnc: Snnc, tokens_model: Path, out: Path) -> None:
     assert "a .npy file cannot hold the network's 2 outputs" in refused.stderr
     result = snnc("run", out / "net.sir", "--input", out / "x.npy", "-o", out / "y.npz")
     assert "scores [4, 4, 3], pooled [4, 4, 8]" in result.stderr
-    assert list(np.load(out / "y.npz")) == ["scores", "pooled"]
+    assert list(read_npz(out / "y.npz")) == ["scores", "pooled"]
 
 
 def test_what_was_not_calibrated_does_not_say_so(snnc: Snnc, digits: Path, out: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import snnc
+from tests.archives import read_npz
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,7 @@ def test_compile_save_load_run(digits: Path, tmp_path: Path) -> None:
     loaded = snnc.load(tmp_path / "net.sir")
     assert loaded.meta["steps"] == 2
     assert loaded.meta["calibration"]["samples"] == 32
-    x = np.load(digits / "digits_test.npz")["x"][:6] / np.float32(16)
+    x = read_npz(digits / "digits_test.npz")["x"][:6] / np.float32(16)
     outputs = snnc.Simulator(graph).run(x, steps=2).outputs["logits"]
     assert outputs.shape == (2, 6, 10)
     np.testing.assert_array_equal(snnc.Simulator(loaded).run(x, steps=2).outputs["logits"], outputs)
@@ -37,7 +38,7 @@ def test_compile_save_load_run(digits: Path, tmp_path: Path) -> None:
 
 
 def test_calibration_in_every_form(digits: Path, tmp_path: Path) -> None:
-    model, x = digits / "digits_cnn.onnx", np.load(digits / "digits_calibration.npz")["x"][:8]
+    model, x = digits / "digits_cnn.onnx", read_npz(digits / "digits_calibration.npz")["x"][:8]
     np.save(tmp_path / "x.npy", x)
     forms = (x, {"image": x}, tmp_path / "x.npy", str(tmp_path / "x.npy"), snnc.Dataset({"x": x}))
     graphs = [snnc.compile(model, form) for form in forms]

@@ -10,6 +10,7 @@ import pytest
 
 from snnc.frontend import import_onnx
 from snnc.frontend.check import check_model
+from tests.archives import read_npz
 from tests.harness import run_analog, run_onnxruntime
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ NETWORKS = {
 def test_analog_outputs(name: str, shared_models: Path) -> None:
     data, mean, deviation = NETWORKS[name]
     path = shared_models / f"{name}.onnx"
-    images = np.load(shared_models / f"{data}.npz")["x"][:16].astype(np.float32) / 255
+    images = read_npz(shared_models / f"{data}.npz")["x"][:16].astype(np.float32) / 255
     images = images.reshape(16, len(mean), *images.shape[-2:])
     x = (images - np.array(mean, np.float32)[:, None, None]) / np.array(deviation, np.float32)[:, None, None]
     graph = import_onnx(path)
