@@ -88,7 +88,7 @@ def measure(
     """Compile a network and time it for every batch size and number of steps."""
     calibration = snnc.load_data(network.calibration, normalise=network.normalise)
     graph = snnc.compile(network.model, calibration=calibration)
-    simulator, source = snnc.Simulator(graph), SourceModel(network.model, threads=threads)
+    simulator, source = snnc.Simulator(graph, threads=threads), SourceModel(network.model, threads=threads)
     samples = snnc.load_data(network.test, normalise=network.normalise, limit=max(batches))
     results = []
     for batch in batches:

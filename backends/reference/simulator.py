@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from snnc.backends.inputs import batch_size_of, check_inputs, split_batches
 from snnc.backends.reference.program import Observer, Program
@@ -57,14 +62,16 @@ class Simulator:
     """Runs a graph on the CPU with numpy.
 
     Inputs are constant over time: an array per input, samples along the batch axis. The samples run in
-    groups of at most `group`, whose memory is kept from one group, and one run, to the next; so one
-    simulator serves one thread at a time.
+    groups of at most `group`, `threads` groups at a time (default: one per processor core), BLAS on one core
+    each; a run that is watched takes one group after the other. The memory of a group serves the next ones.
     """
 
-    def __init__(self, graph: Graph, *, group: int | None = None) -> None:
+    def __init__(self, graph: Graph, *, group: int | None = None, threads: int | None = None) -> None:
         self.graph = graph
         self.group = group or default_group(graph)
-        self._programs: dict[int, Program] = {}
+        self.threads = threads or os.cpu_count() or 1
+        self._idle: dict[int, list[Program]] = {}
+        self._lock = Lock()
 
     def run(
         self,
@@ -83,24 +90,40 @@ class Simulator:
             raise OptionError(f"cannot run {steps} time steps", help="give at least 1")
         arrays = check_inputs(self.graph, inputs)
         names = self._recorded(record)
-        runs = []
-        for group in split_batches(self.graph, arrays, self.group):
+        # Observers and progress bars are told one group at a time.
+        threads = 1 if observers or progress is not None else self.threads
+        groups = list(split_batches(self.graph, arrays, self.group))
+
+        def run_group(group: dict[str, Array]) -> tuple[list[Array], Recorder]:
             recorder = Recorder(names)
-            batch = batch_size_of(self.graph, group)
             watching = [recorder, *observers] if names else list(observers)
-            runs.append((self._program(batch).run(group, steps, watching), recorder))
+            batch = batch_size_of(self.graph, group)
+            program = self._borrow(batch)
+            decoded = program.run(group, steps, watching)
+            self._give_back(batch, program)
             if progress is not None:
                 progress(batch)
-        return self._collect(runs)
+            return decoded, recorder
 
-    def _program(self, batch: int) -> Program:
-        """Return the program for groups of this size, with the memory of the run before."""
-        if batch not in self._programs:
+        if threads == 1 or len(groups) == 1:
+            return self._collect([run_group(group) for group in groups])
+        with libraries().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+            return self._collect(list(pool.map(run_group, groups)))
+
+    def _borrow(self, batch: int) -> Program:
+        """Return a program for groups of this size that nobody runs, with the memory of its last run."""
+        with self._lock:
+            idle = self._idle.get(batch)
+            if idle:
+                return idle.pop()
+        return Program(self.graph, batch)
+
+    def _give_back(self, batch: int, program: Program) -> None:
+        with self._lock:
             # A full group and the last, smaller one are worth keeping.
-            if len(self._programs) >= 2:
-                self._programs.clear()
-            self._programs[batch] = Program(self.graph, batch)
-        return self._programs[batch]
+            if batch not in self._idle and len(self._idle) >= 2:
+                self._idle.clear()
+            self._idle.setdefault(batch, []).append(program)
 
     def _recorded(self, record: Sequence[str]) -> dict[Node, str]:
         known: dict[str, Node] = {}
@@ -126,6 +149,12 @@ class Simulator:
             name: np.concatenate([np.stack(r.membranes[name]) for _, r in runs], axis=1) for name in names
         }
         return Run(outputs, spikes, membranes)
+
+
+@cache
+def libraries() -> ThreadpoolController:
+    """Return the handle on BLAS's threads; looking for the loaded libraries takes longer than a small run."""
+    return ThreadpoolController()
 
 
 def default_group(graph: Graph) -> int:
