@@ -4,7 +4,7 @@
 
 Compiles the example networks, the shared networks where they are (SNNC_SHARED, or `shared` beside the
 repository) and the exported sentence encoder where `make real` has left it, with calibration data that are
-never evaluation data, and prints one Markdown table per network and method. Deterministic.
+never evaluation data, and prints one Markdown table per network and method.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ INTRODUCTION = """# Results
 
 Measured by `make results`; calibration data are never evaluation data. Energy is per sample, everything
 counted at float32 prices ([energy](energy.md)); where a ratio is above 1 the spiking network needs more than
-the source network.
+the source network. BLAS rounds differently with another number of threads, and neurons on a rounding edge
+flip: single accuracies move by about 0.1 points.
 """
 
 
