@@ -46,6 +46,14 @@ class Counts:
     special: float
     neurons: int
 
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.multiply_accumulates + other.multiply_accumulates,
+            self.accumulates + other.accumulates,
+            self.special + other.special,
+            self.neurons + other.neurons,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class EnergyEstimate:
@@ -92,26 +100,25 @@ class EnergyEstimate:
 
 def count_step(graph: Graph) -> Counts:
     """Count what one step costs whatever the spikes: analog layers, other arithmetic, biases, neurons."""
-    macs = adds = special = 0.0
-    neurons = 0
-    for node in graph:
-        if node.op.name == "neuron":
-            membranes = per_sample(node.operands[0].type.shape)
-            neurons += membranes
-            adds += membranes * (COMPARE_ACCUMULATES + ("bias" in node.attributes))
-        elif node.op.synaptic and has_spikes(node):
-            outputs = per_sample(node.result.type.shape)
-            adds += outputs if "bias" in node.attributes else 0
-            # The division of a product's accumulator by t, and what its uneven operands make of the sums.
-            macs += outputs + rescaled(node) if node.expect else 0
-        elif node.op.synaptic:
-            macs += synaptic_macs(node, graph)
-        elif isinstance(node.result.type, SpikeType):
-            adds += node.op.cost * elements(node)  # integers compared or added: pools, sums of spikes
-        elif not (has_spikes(node) and node.op.role in (Role.LINEAR, Role.MULTILINEAR)):
-            macs += node.op.cost * elements(node)
-            special += node.op.special * elements(node)
-    return Counts(macs, adds, special, neurons)
+    return sum((count_node(node, graph) for node in graph), Counts(0.0, 0.0, 0.0, 0))
+
+
+def count_node(node: Node, graph: Graph) -> Counts:
+    """Return a node's part in `count_step`."""
+    if node.op.name == "neuron":
+        membranes = per_sample(node.operands[0].type.shape)
+        return Counts(0.0, membranes * (COMPARE_ACCUMULATES + ("bias" in node.attributes)), 0.0, membranes)
+    if node.expect and node.op.role is Role.MULTILINEAR and has_spikes(node):
+        return Counts(product_macs(node, graph), 0.0, 0.0, 0)
+    if node.op.synaptic and has_spikes(node):
+        return Counts(0.0, per_sample(node.result.type.shape) if "bias" in node.attributes else 0, 0.0, 0)
+    if node.op.synaptic:
+        return Counts(synaptic_macs(node, graph), 0.0, 0.0, 0)
+    if isinstance(node.result.type, SpikeType):
+        return Counts(0.0, node.op.cost * elements(node), 0.0, 0)  # integers compared or added: pools, sums
+    if has_spikes(node) and node.op.role in (Role.LINEAR, Role.MULTILINEAR):
+        return Counts(0.0, 0.0, 0.0, 0)  # accumulates, as many as spikes arrive
+    return Counts(node.op.cost * elements(node), 0.0, node.op.special * elements(node), 0)
 
 
 def synaptic_step_macs(graph: Graph) -> float:
@@ -121,6 +128,17 @@ def synaptic_step_macs(graph: Graph) -> float:
 
 def has_spikes(node: Node) -> bool:
     return any(isinstance(operand.type, SpikeType) for operand in node.operands)
+
+
+def product_macs(node: Node, graph: Graph) -> float:
+    """Return what a product of streams multiplies: its sums by 1/t, and whatever is no spike.
+
+    A real factor meets the other's sums one by one. An uneven one meets sums kept a second time, scaled.
+    """
+    outputs = per_sample(node.result.type.shape)
+    real = not all(isinstance(operand.type, SpikeType) for operand in node.operands)
+    met = (synaptic_macs(node, graph) if node.op.synaptic else outputs) if real else 0
+    return outputs + rescaled(node) + met
 
 
 def rescaled(product: Node) -> int:
@@ -167,7 +185,8 @@ class ActivityMeter:
     """Observes a run and adds up unit spikes and the accumulates they cause, per step, over all samples.
 
     `unit_spikes[t-1]` and `spikes[t-1]` count neurons' unit spikes and non-zero payloads of step t;
-    `accumulates[t-1]` the synaptic accumulates. `per_neuron_node` holds the same per neuron node.
+    `accumulates[t-1]` what they cause: `synaptic[t-1]` in the nodes that read them, by payload (1, above 1,
+    below 0), and one per unit spike to reset. `per_neuron_node` holds unit spikes and payloads by node.
     """
 
     graph: Graph
@@ -176,6 +195,7 @@ class ActivityMeter:
     unit_spikes: NDArray[np.float64] = field(init=False)
     spikes: NDArray[np.float64] = field(init=False)
     accumulates: NDArray[np.float64] = field(init=False)
+    synaptic: NDArray[np.float64] = field(init=False)
     per_neuron_node: dict[Node, NDArray[np.float64]] = field(default_factory=dict)
     _fan_outs: dict[Node, list[tuple[Node, Array]]] = field(default_factory=dict)
 
@@ -183,6 +203,7 @@ class ActivityMeter:
         self.unit_spikes = np.zeros(self.steps)
         self.spikes = np.zeros(self.steps)
         self.accumulates = np.zeros(self.steps)
+        self.synaptic = np.zeros((self.steps, 3))
         for node in self.graph:
             if isinstance(node.result.type, SpikeType):
                 drives = [(user, spike_fan_out(user, node.result, self.graph)) for user in node.result.users]
@@ -193,11 +214,13 @@ class ActivityMeter:
         drives = self._fan_outs.get(node)
         if drives is None or (not drives and node.op.name != "neuron"):
             return
-        units = sum_over_samples(unit_spikes_of(node, value, self.graph), node.result)
+        units = units_by_payload(node, value, self.graph)
         for user, fan in drives:
             # The first step of a product has no sums yet: only its first operand's spikes do work.
             if t > 1 or not (user.expect and user.operands[0] is not node.result):
-                self.accumulates[t - 1] += float((units * fan).sum())
+                caused = (units * fan).reshape(len(units), -1).sum(axis=1)
+                self.synaptic[t - 1] += caused
+                self.accumulates[t - 1] += caused.sum()
         if node.op.name == "neuron":
             total, events = float(units.sum()), float(np.count_nonzero(value))
             self.unit_spikes[t - 1] += total
@@ -205,6 +228,23 @@ class ActivityMeter:
             # Every unit spike resets its membrane once.
             self.accumulates[t - 1] += total
             self.per_neuron_node.setdefault(node, np.zeros(2))[:] += (total, events)
+
+
+def units_by_payload(node: Node, value: Array, graph: Graph) -> NDArray[np.float64]:
+    """Return the unit spikes of payloads 1, above 1 and below 0, summed over samples: [3, …]."""
+    assert isinstance(node.result.type, SpikeType)
+    payload, units = node.result.type.payload, unit_spikes_of(node, value, graph)
+    total = sum_over_samples(units, node.result)
+    result = np.zeros((3, *total.shape))
+    if payload.lo < 0 or payload.hi > 1:
+        quanta = unscaled(node, value, graph)
+        if payload.hi > 1:
+            # Halfway between 1 and 2, so that the rounding of a scale does not matter.
+            result[1] = sum_over_samples(units * (quanta > 1.5), node.result)
+        if payload.lo < 0:
+            result[2] = sum_over_samples(units * (quanta < 0), node.result)
+    result[0] = total - result[1] - result[2]
+    return result
 
 
 def unit_spikes_of(node: Node, value: Array, graph: Graph) -> Array:

@@ -14,6 +14,7 @@ from snnc.energy import ActivityMeter, Counts, EnergyEstimate, count_step, estim
 from snnc.frontend import import_onnx
 from snnc.ir.errors import DataError
 from snnc.methods.base import analog_pipeline
+from snnc.operations import Coverage, Operations, coverage, operations
 from snnc.passes.manager import PassManager
 from snnc.source_model import SourceModel
 
@@ -45,6 +46,7 @@ class StepResult:
     unit_spikes_per_neuron: float
     spike_rate: float
     energy: EnergyEstimate
+    operations: Operations
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -55,6 +57,7 @@ class StepResult:
             "unit_spikes_per_neuron": self.unit_spikes_per_neuron,
             "spike_rate": self.spike_rate,
             "energy": self.energy.to_json(),
+            "operations": self.operations.to_json(),
         }
 
 
@@ -66,6 +69,7 @@ class Evaluation:
     metric: Metric
     ann: float
     steps: list[StepResult]
+    coverage: Coverage
     seconds: float
 
     def costlier(self, than: Literal["fp32", "int8"]) -> list[int]:
@@ -83,6 +87,7 @@ class Evaluation:
             "ann": self.ann,
             "steps": [step.to_json() for step in self.steps],
             "seconds": self.seconds,
+            "coverage": self.coverage.to_json(),
         }
 
 
@@ -166,7 +171,7 @@ def evaluate(
             progress(meter.samples, total)
     ann, values = scores.values(chosen)
     results = summarise(graph, meter, scores, values, ann_counts)
-    return Evaluation(meter.samples, chosen, ann, results, time.perf_counter() - started)
+    return Evaluation(meter.samples, chosen, ann, results, coverage(graph), time.perf_counter() - started)
 
 
 def choose_metric(metric: Metric | None, dataset: Dataset, graph: Graph) -> Metric:
@@ -212,6 +217,7 @@ def summarise(
     snn, synaptic = count_step(graph), synaptic_step_macs(graph)
     accumulates = meter.accumulates.cumsum() / meter.samples
     slots = max(1, snn.neurons) * meter.samples
+    counted = operations(graph, meter)
     results = []
     for index in range(meter.steps):
         t = index + 1
@@ -224,6 +230,7 @@ def summarise(
                 unit_spikes_per_neuron=float(meter.unit_spikes[:t].sum() / (slots * t)),
                 spike_rate=float(meter.spikes[:t].sum() / (slots * t)),
                 energy=estimate(ann, snn, synaptic, float(accumulates[index]), t),
+                operations=counted[index],
             )
         )
     return results

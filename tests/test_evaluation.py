@@ -95,7 +95,7 @@ def test_a_silent_output_has_no_direction() -> None:
 
 def test_the_json_object_has_the_documented_shape(evaluation: Evaluation) -> None:
     found = json.loads(json.dumps(evaluation.to_json()))
-    assert list(found) == ["samples", "metric", "ann", "steps", "seconds"]
+    assert list(found) == ["samples", "metric", "ann", "steps", "seconds", "coverage"]
     assert found["samples"] == 60
     assert found["metric"] == "accuracy"
     assert [step["t"] for step in found["steps"]] == [1, 2, 3]

@@ -59,6 +59,10 @@ def energy(
     special        special functions (exp, roots, divisions), not priced
     fp32, int8     energy of all priced operations at 45 nm (Horowitz 2014)
     synapses       energy of synapses alone, float32: what most papers print
+
+    \b
+    The second table shares out the operations: accumulates by the payload of the spike that causes them
+    (1, above 1, below 0), multiplications of layers that read a real stream, of expectation nodes and others.
     """
     result = measure(
         network=network,
@@ -74,15 +78,22 @@ def energy(
         print_json(describe_energy(result))
     else:
         show_table(result)
+        show_operations(result)
 
 
 def describe_energy(result: Evaluation) -> dict[str, object]:
     return {
         "samples": result.samples,
         "steps": [
-            {"t": step.t, "unit_spikes_per_neuron": step.unit_spikes_per_neuron, **step.energy.to_json()}
+            {
+                "t": step.t,
+                "unit_spikes_per_neuron": step.unit_spikes_per_neuron,
+                **step.energy.to_json(),
+                "operations": step.operations.to_json(),
+            }
             for step in result.steps
         ],
+        "coverage": result.coverage.to_json(),
     }
 
 
@@ -110,3 +121,26 @@ def show_table(result: Evaluation) -> None:
     click.echo()
     click.echo(f"per sample, mean of {count(result.samples, 'sample')}")
     click.echo("not priced: " + ", ".join(result.steps[-1].energy.not_priced))
+
+
+def show_operations(result: Evaluation) -> None:
+    """Print what the operations of spikes and multiplications are, and the accumulates of neurons beside."""
+    titles = ("t", "operations", "binary", "multi", "negative", "analog", "expectation", "other", "neurons")
+    rows = []
+    for step in result.steps:
+        done = step.operations
+        parts = (
+            done.binary,
+            done.multi,
+            done.negative,
+            done.analog_synapses,
+            done.expectation,
+            done.other_multiplications,
+        )
+        shares = [f"{100 * part / done.counted:.1f} %" if done.counted else "0 %" for part in parts]
+        rows.append([str(step.t), f"{done.counted:,.0f}", *shares, f"{done.neurons:,.0f}"])
+    click.echo()
+    print_table([Column(title, True) for title in titles], rows)
+    click.echo()
+    for sentence in result.coverage.sentences():
+        click.echo(sentence)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from snnc.evaluation import Evaluation, Metric
+    from snnc.operations import Operations
 
 
 @click.command(
@@ -70,6 +71,7 @@ def eval_(
     energy        estimate per sample, everything counted, at float32 prices
     / fp32        that energy over the ANN's in float32
     / int8        that energy over the ANN's quantised to int8 (snnc energy has both sides in int8)
+    operations    accumulates that spikes cause, by payload: 1, above 1, below 0; and multiplications
     """
     result = measure(
         network=network,
@@ -116,8 +118,17 @@ def show_evaluation(result: Evaluation) -> None:
     click.echo()
     click.echo(f"{count(result.samples, 'sample')} in {result.seconds:.1f} s")
     click.echo("not priced: " + ", ".join(result.steps[-1].energy.not_priced))
+    click.echo("operations: " + show_shares(result.steps[-1].operations))
+    click.echo("spikes: " + "; ".join(result.coverage.sentences()))
     for remark in losses(result):
         click.echo(remark)
+
+
+def show_shares(operations: Operations) -> str:
+    """Return the shares of a network's operations on one line."""
+    titles = ("binary spikes", "multi-spikes", "negative spikes", "real multiplications")
+    pairs = zip(operations.shares.values(), titles, strict=True)
+    return ", ".join(f"{100 * share:.1f} % {title}" for share, title in pairs)
 
 
 def losses(result: Evaluation) -> list[str]:

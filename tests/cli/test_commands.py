@@ -277,7 +277,7 @@ def test_eval(snnc: Snnc, digits: Path, compiled: Path) -> None:
     command = ["eval", compiled / "cnn.sir", "--model", digits / "digits_cnn.onnx", "--data",
                digits / "digits_test.npz", "--limit", "100", "-T", "2"]  # fmt: skip
     result = json.loads(snnc(*command, "--json").stdout)
-    assert result.keys() == {"samples", "metric", "ann", "steps", "seconds"}
+    assert result.keys() == {"samples", "metric", "ann", "steps", "seconds", "coverage"}
     assert (result["samples"], result["metric"]) == (100, "accuracy")
     assert [step["t"] for step in result["steps"]] == [1, 2]
     first = result["steps"][0]
@@ -290,6 +290,9 @@ def test_eval(snnc: Snnc, digits: Path, compiled: Path) -> None:
         "t", "accuracy", "agreement", "error", "spikes", "energy", "/", "fp32", "/", "int8",
     ]  # fmt: skip
     assert table[3].split()[:3] == ["1", f"{100 * first['value']:.2f}", "%"]
+    shares = result["steps"][1]["operations"]["shares"]
+    assert f"{100 * shares['multi']:.1f} % multi-spikes, 0.0 % negative spikes, " in table[-3]
+    assert table[-2] == "spikes: 7 of 8 synaptic layers read spikes"
 
 
 def test_eval_says_when_the_spiking_network_loses(snnc: Snnc, digits: Path, compiled: Path) -> None:
@@ -318,7 +321,14 @@ def test_energy_gives_the_figures_of_eval(snnc: Snnc, digits: Path, compiled: Pa
     priced = json.loads(snnc("energy", *command, "--json").stdout)
     for step, spent in zip(evaluated["steps"], priced["steps"], strict=True):
         assert {**step["energy"], "t": step["t"]}.items() <= spent.items()
-    assert len(snnc("energy", *command).stdout.splitlines()) == 8
+        assert step["operations"] == spent["operations"]
+    lines = snnc("energy", *command).stdout.splitlines()
+    shares = lines[lines.index("") + 4 :]
+    assert shares[0].split() == [
+        "t", "operations", "binary", "multi", "negative", "analog", "expectation", "other", "neurons",
+    ]  # fmt: skip
+    assert [line.split()[0] for line in shares[2:4]] == ["1", "2"]
+    assert lines[-1] == "q, k, v and softmax send spikes in 3 of 3 attentions"
 
 
 def test_verify_puts_the_worst_first(snnc: Snnc, digits: Path, compiled: Path) -> None:
