@@ -9,7 +9,7 @@ import numpy as np
 
 from snnc.ir.errors import DataError
 from snnc.ir.shapes import Batch, batch_axis, show_shape
-from snnc.ir.types import DTYPES
+from snnc.ir.types import DTYPES, SpikeType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def check_inputs(graph: Graph, inputs: Array | Mapping[str, Array]) -> dict[str, Array]:
     """Return one array per graph input with the right element type; `DataError` naming what does not fit.
 
-    A single array serves a graph with one input. Integers become floats where floats are wanted; floats
-    never become integers silently.
+    A single array serves a graph with one input. An array with one axis more than its input holds one value
+    per time step. Integers become floats where floats are wanted; floats never become integers silently.
     """
     names = [value.name or "" for value in graph.inputs]
     if not isinstance(inputs, Mapping):
@@ -41,22 +41,62 @@ def check_inputs(graph: Graph, inputs: Array | Mapping[str, Array]) -> dict[str,
         )
     arrays = {name: _checked(value, inputs[name]) for name, value in zip(names, graph.inputs, strict=True)}
     sizes = {name: _batch_of(value, arrays[name]) for name, value in zip(names, graph.inputs, strict=True)}
+    _refuse_different(sizes, "samples")
+    timed = timed_inputs(graph, arrays)
+    _refuse_different({name: len(arrays[name]) for name in names if name in timed}, "time steps")
+    return arrays
+
+
+def _refuse_different(sizes: Mapping[str, int | None], what: str) -> None:
     known = {size for size in sizes.values() if size is not None}
     if len(known) > 1:
         listed = ", ".join(f"{name}: {size}" for name, size in sizes.items())
-        raise DataError(f"the inputs have different numbers of samples ({listed})")
-    return arrays
+        raise DataError(f"the inputs have different numbers of {what} ({listed})")
+
+
+def is_timed(value: Value, array: Array) -> bool:
+    """Tell whether an input varies in time: its array has one axis more than the value, time in front."""
+    return array.ndim == len(value.type.shape) + 1
+
+
+def timed_inputs(graph: Graph, arrays: Mapping[str, Array]) -> frozenset[str]:
+    """Return the names of the inputs that vary in time."""
+    named = ((value, value.name or "") for value in graph.inputs)
+    return frozenset(name for value, name in named if is_timed(value, arrays[name]))
+
+
+def steps_of(graph: Graph, arrays: Mapping[str, Array]) -> int | None:
+    """Return how many steps the inputs that vary in time have; None if there are none."""
+    return min((len(arrays[name]) for name in timed_inputs(graph, arrays)), default=None)
+
+
+def check_steps(graph: Graph, arrays: Mapping[str, Array], steps: int) -> None:
+    """Refuse to run more steps than the inputs have."""
+    there = steps_of(graph, arrays)
+    if there is not None and steps > there:
+        raise DataError(f"cannot run {steps} time steps: the data have {there}", help="take fewer steps")
+
+
+def at_step(arrays: Mapping[str, Array], timed: frozenset[str], t: int) -> dict[str, Array]:
+    """Return the inputs of step t, counted from 1."""
+    return {name: array[t - 1] if name in timed else array for name, array in arrays.items()}
 
 
 def _checked(value: Value, array: Array) -> Array:
     wanted = value.type
-    fits = array.ndim == len(wanted.shape) and all(
-        isinstance(dim, Batch) or dim == size for dim, size in zip(wanted.shape, array.shape, strict=True)
+    sizes = array.shape[1:] if is_timed(value, array) else array.shape
+    fits = len(sizes) == len(wanted.shape) and all(
+        isinstance(dim, Batch) or dim == size for dim, size in zip(wanted.shape, sizes, strict=True)
     )
     if not fits:
         raise DataError(
-            f"input {value.name!r} has shape {show_shape(tuple(array.shape))}; "
-            f"the network takes {show_shape(wanted.shape)}"
+            f"input {value.name!r} has shape {show_shape(tuple(array.shape))}; the network takes "
+            f"{show_shape(wanted.shape)}, or T x {show_shape(wanted.shape)} where it varies in time"
+        )
+    if is_timed(value, array) and not (isinstance(wanted, SpikeType) or wanted.is_real):
+        raise DataError(
+            f"input {value.name!r} has a time axis, but it is {wanted.dtype}: integers never vary in time",
+            help=f"give it the shape {show_shape(wanted.shape)}",
         )
     if array.size == 0:
         raise DataError(f"input {value.name!r} holds no samples")
@@ -79,7 +119,7 @@ def _batch_of(value: Value, array: Array) -> int | None:
         return None
     dim = value.type.shape[axis]
     assert isinstance(dim, Batch)
-    size = array.shape[axis]
+    size = array.shape[axis + is_timed(value, array)]
     if size % dim.coefficient:
         raise DataError(f"input {value.name!r}: {size} is not a multiple of {dim.coefficient}")
     return int(size // dim.coefficient)
@@ -108,5 +148,5 @@ def _slice(value: Value, array: Array, start: int, stop: int) -> Array:
     dim = value.type.shape[axis]
     assert isinstance(dim, Batch)
     index = [slice(None)] * array.ndim
-    index[axis] = slice(start * dim.coefficient, stop * dim.coefficient)
+    index[axis + is_timed(value, array)] = slice(start * dim.coefficient, stop * dim.coefficient)
     return array[tuple(index)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from snnc.driver import Options, as_dataset, compile_model
 from snnc.ir import archive
+from snnc.ir.decode import DECODES
 from snnc.ir.errors import OptionError
 from snnc.methods import Settings
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from snnc.data import Dataset
     from snnc.evaluation import Evaluation, Metric
     from snnc.frontend.check import CheckReport
+    from snnc.ir.decode import Decode
     from snnc.ir.graph import Graph
     from snnc.ir.kernel_types import Array
 
@@ -35,6 +37,7 @@ def compile(
     max_loss: float | None = None,
     pipeline: str | None = None,
     shapes: Mapping[str, Sequence[int | str]] | None = None,
+    decode: Decode | None = None,
 ) -> Graph:
     """Compile an ONNX model (path or `ModelProto`) to a spiking graph.
 
@@ -43,15 +46,20 @@ def compile(
     `levels`, `thresholds`, `per` and `batch_norm` set the method's passes; `pipeline` replaces them all.
     `energy` (ratio to the source network in float32) or `max_loss` (points of accuracy, or of agreement where
     the calibration data have no labels) is met at T=1; half of the data are then kept to measure the loss on.
-    `shapes` pins dimensions: `{"tokens": ("N", 128)}`. Every refusal is an `SnncError`.
+    `shapes` pins dimensions: `{"tokens": ("N", 128)}`. `decode`: the answer is
+    the "mean", "sum" or "last" of the outputs' steps; None: as the model's metadata say (`snnc.decode`), else
+    the mean. Every refusal is an `SnncError`.
     """
     if steps < 1:
         raise OptionError(f"a network cannot take {steps} time steps", help="give at least 1")
     check_choice("thresholds", thresholds, (None, "mse", "max", "percentile"))
     check_choice("per", per, (None, "channel", "tensor"))
+    check_choice("decode", decode, (None, *DECODES))
     check_choice("batch_norm", batch_norm, ("weights", "thresholds"))
     settings = Settings(levels, thresholds, per, batch_norm)
-    options = Options(method, settings, steps, pipeline, shapes, energy=energy, max_loss=max_loss)
+    options = Options(
+        method, settings, steps, pipeline, shapes, energy=energy, max_loss=max_loss, decode=decode
+    )
     compilation = compile_model(model, as_dataset(calibration), options)
     for text in compilation.context.warnings:
         warnings.warn(text, stacklevel=2)

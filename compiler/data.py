@@ -1,16 +1,23 @@
-"""Data files: `.npz` (`x`, optional `y`; or one array per input) and `.npy`, normalised on load."""
+"""Data files: `.npz` (`x`, optional `y`; or one array per input) and `.npy`, normalised batch by batch."""
 
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from snnc.backends.inputs import batch_size_of, check_inputs, split_batches
+from snnc.backends.inputs import (
+    batch_size_of,
+    check_inputs,
+    is_timed,
+    split_batches,
+    steps_of,
+    timed_inputs,
+)
 from snnc.ir.errors import DataError, OptionError
 from snnc.ir.types import FLOATS
 
@@ -25,29 +32,31 @@ LABELS = "y"
 
 @dataclass(frozen=True, slots=True)
 class Normalise:
-    """x -> (x · scale - mean) / std; mean and std per channel (axis 1) or one number."""
+    """x -> (x · scale - mean) / std; mean and std per channel (axis 1 of the samples) or one number."""
 
     scale: float = 1.0
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
 
-    def __call__(self, x: Array, name: str) -> Array:
+    def __call__(self, x: Array, name: str, *, timed: bool = False) -> Array:
+        """Return x normalised; if it is `timed`, its first axis is time and channels are on axis 2."""
+        axis = 1 + timed
         with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
             result = x.astype(np.float32) * np.float32(self.scale)
         for label, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) > 1 and (result.ndim < 2 or result.shape[1] != len(values)):
-                channels = result.shape[1] if result.ndim > 1 else 0
+            if len(values) > 1 and (result.ndim <= axis or result.shape[axis] != len(values)):
+                channels = result.shape[axis] if result.ndim > axis else 0
                 raise DataError(f"--{label} has {len(values)} values; input {name!r} has {channels} channels")
         if self.mean:
-            result -= self._per_channel(self.mean, result.ndim)
+            result -= self._per_channel(self.mean, result.ndim - axis)
         if self.std:
-            result /= self._per_channel(self.std, result.ndim)
+            result /= self._per_channel(self.std, result.ndim - axis)
         return result
 
     @staticmethod
-    def _per_channel(values: tuple[float, ...], rank: int) -> Array:
-        shape = (1, len(values), *[1] * (rank - 2)) if len(values) > 1 else (1,) * rank
-        return np.asarray(values, np.float32).reshape(shape)
+    def _per_channel(values: tuple[float, ...], following: int) -> Array:
+        """Return the values as they meet an array with `following` axes from the channels on."""
+        return np.asarray(values, np.float32).reshape(-1, *[1] * (following - 1))
 
     def describe(self) -> dict[str, object]:
         """Return the settings for the record in a `.sir` file."""
@@ -56,12 +65,38 @@ class Normalise:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Arrays per graph input, labels if there are any, and how to normalise; read in batches."""
+    """Arrays per graph input, labels if there are any, and how to normalise; read in batches.
+
+    An array with one axis more than its input varies in time, [T, N, …]: one value per time step. Of all
+    samples the first `limit` are read (None: all).
+    """
 
     arrays: Mapping[str, Array]
     labels: Array | None = None
     normalise: Normalise = field(default_factory=Normalise)
     source: str = "arrays"
+    limit: int | None = None
+
+    @property
+    def targets(self) -> Array | None:
+        """The labels of the samples that are read."""
+        return None if self.labels is None else self.labels[: self.limit]
+
+    def steps(self, graph: Graph) -> int | None:
+        """Return how many time steps the data have; None if they do not vary in time."""
+        return steps_of(graph, self.checked(graph))
+
+    def averaged(self, graph: Graph) -> Dataset:
+        """Return the data without time axes: the mean over all steps of what varies."""
+        checked = self.checked(graph)
+        timed = timed_inputs(graph, checked)
+        if not timed:
+            return self
+        means = {
+            name: array.mean(axis=0, dtype=np.float32) if name in timed else array
+            for name, array in checked.items()
+        }
+        return replace(self, arrays=means, labels=self.targets, limit=None)
 
     def batches(self, graph: Graph, size: int) -> Iterator[tuple[dict[str, Array], Array | None]]:
         """Yield (inputs, labels) in groups of at most `size` samples, normalised and checked."""
@@ -71,7 +106,7 @@ class Dataset:
             count = batch_size_of(graph, group)
             yield (
                 self._prepare(graph, group),
-                None if self.labels is None else self.labels[start : start + count],
+                None if self.targets is None else self.targets[start : start + count],
             )
             start += count
 
@@ -91,7 +126,15 @@ class Dataset:
                 )
             raw[name] = arrays[name]
         check_shapes(graph, raw, self.source)
-        return raw
+        self._check_labels(batch_size_of(graph, raw))
+        return raw if self.limit is None else next(split_batches(graph, raw, self.limit))
+
+    def _check_labels(self, samples: int) -> None:
+        if self.labels is not None and self.labels.shape != (samples,):
+            raise DataError(
+                f"'y' has shape {list(self.labels.shape)}; expected one label per sample [{samples}]",
+                where=self.source,
+            )
 
     def count(self, graph: Graph) -> int:
         """Return the number of samples."""
@@ -103,7 +146,7 @@ class Dataset:
             name = value.name or ""
             array = group[name]
             if value.type.dtype in FLOATS:
-                array = self.normalise(array, name)
+                array = self.normalise(array, name, timed=is_timed(value, array))
                 if not np.isfinite(array).all():
                     raise DataError(
                         f"input {name!r} holds NaN or infinite values",
@@ -140,17 +183,9 @@ def load_data(
     labels = arrays.pop(LABELS, None)
     if not arrays:
         raise DataError("the file holds no input arrays", where=str(path), help="store the samples as 'x'")
-    if labels is not None:
-        samples = next(iter(arrays.values())).shape[:1]
-        if labels.shape[:1] != samples or labels.ndim != 1:
-            what = f"'y' has shape {list(labels.shape)}; expected one label per sample {list(samples)}"
-            raise DataError(what, where=str(path))
-    if limit is not None:
-        if limit < 1:
-            raise OptionError(f"--limit {limit} leaves no samples", help="give at least 1")
-        arrays = {name: array[:limit] for name, array in arrays.items()}
-        labels = None if labels is None else labels[:limit]
-    return Dataset(arrays, labels, normalise or Normalise(), str(path))
+    if limit is not None and limit < 1:
+        raise OptionError(f"--limit {limit} leaves no samples", help="give at least 1")
+    return Dataset(arrays, labels, normalise or Normalise(), str(path), limit)
 
 
 def _read(path: Path) -> dict[str, Array]:

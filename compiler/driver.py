@@ -14,6 +14,7 @@ import numpy as np
 from snnc.calibration import DatasetCalibration
 from snnc.data import Dataset, load_data
 from snnc.frontend import import_onnx
+from snnc.ir.decode import decode_problem
 from snnc.ir.errors import DataError, OptionError
 from snnc.methods import Settings, get_method
 from snnc.methods.base import analog_pipeline
@@ -29,6 +30,7 @@ from snnc.tuning import Tuner, first_samples, halves
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from snnc.ir.decode import Decode
     from snnc.ir.graph import Graph, Node
     from snnc.ir.kernel_types import Array
     from snnc.passes.base import Pass, Site
@@ -46,7 +48,7 @@ class Options:
     """How to compile. `pipeline` replaces the method's passes; the folders are for debugging.
 
     `energy` (ratio to the source network in float32) and `max_loss` (points) are met at T=1 by sharing out
-    levels between neurons.
+    levels between neurons. `decode` replaces what the model says about decoding its outputs.
     """
 
     method: str = "multi-spike"
@@ -58,6 +60,7 @@ class Options:
     crash_dir: Path | None = None
     energy: float | None = None
     max_loss: float | None = None
+    decode: Decode | None = None
 
     def __post_init__(self) -> None:
         if self.energy is None and self.max_loss is None:
@@ -122,6 +125,11 @@ def compile_model(
     options = options or Options()
     passes = build_pipeline(options, registry or default_registry())
     graph = import_onnx(model, shapes=options.shapes)
+    if options.decode is not None:
+        graph.decode_outputs(options.decode)
+    if calibration is not None:
+        # What a compiled network decodes to is a function of the mean over the steps.
+        calibration = calibration.averaged(graph)
     context, held_out, target = PassContext(), None, None
     if options.max_loss is not None:
         calibration, held_out = held_back(calibration, graph)
@@ -135,6 +143,7 @@ def compile_model(
             calibration or synthetic_dataset(graph, synthetic_samples(graph)), graph
         )
         passes, runs, target = run_to_target(graph, manager, options, data)
+    refuse_decode(graph)
     graph.meta = {
         "source": describe_source(model),
         "method": options.method if options.pipeline is None else "custom",
@@ -149,6 +158,12 @@ def compile_model(
         **({"shapes": {name: list(dims) for name, dims in options.shapes.items()}} if options.shapes else {}),
     }
     return Compilation(graph, runs, context)
+
+
+def refuse_decode(graph: Graph) -> None:
+    """Refuse outputs whose way of decoding makes no sense in the compiled graph."""
+    for problem in filter(None, (decode_problem(graph, output) for output in graph.outputs)):
+        raise OptionError(problem, help="decode by mean or sum")
 
 
 def held_back(calibration: Dataset | None, graph: Graph) -> tuple[Dataset, Dataset]:

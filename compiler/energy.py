@@ -54,6 +54,11 @@ class Counts:
             self.neurons + other.neurons,
         )
 
+    def times(self, steps: int) -> Counts:
+        """Return the operations of several steps."""
+        macs, adds = steps * self.multiply_accumulates, steps * self.accumulates
+        return Counts(macs, adds, steps * self.special, self.neurons)
+
 
 @dataclass(frozen=True, slots=True)
 class EnergyEstimate:
@@ -98,9 +103,22 @@ class EnergyEstimate:
         }
 
 
-def count_step(graph: Graph) -> Counts:
-    """Count what one step costs whatever the spikes: analog layers, other arithmetic, biases, neurons."""
-    return sum((count_node(node, graph) for node in graph), Counts(0.0, 0.0, 0.0, 0))
+def count_step(graph: Graph, *, dense: bool = False) -> Counts:
+    """Count what one step costs whatever the spikes: analog layers, other arithmetic, biases, neurons.
+
+    If `dense`, spikes are numbers like any other: what reads them costs as if it read a real stream.
+    """
+    count = count_dense if dense else count_node
+    return sum((count(node, graph) for node in graph), Counts(0.0, 0.0, 0.0, 0))
+
+
+def count_dense(node: Node, graph: Graph) -> Counts:
+    """Return a node's part in `count_step` where no use is made of spikes."""
+    if node.op.name == "neuron":
+        return count_node(node, graph)
+    if node.op.synaptic:
+        return Counts(synaptic_macs(node, graph), 0.0, 0.0, 0)
+    return Counts(node.op.cost * elements(node), 0.0, node.op.special * elements(node), 0)
 
 
 def count_node(node: Node, graph: Graph) -> Counts:

@@ -16,6 +16,7 @@ from snnc.ir.errors import DataError
 from snnc.methods.base import analog_pipeline
 from snnc.operations import Coverage, Operations, coverage, operations
 from snnc.passes.manager import PassManager
+from snnc.source_answer import answers
 from snnc.source_model import SourceModel
 
 if TYPE_CHECKING:
@@ -35,12 +36,14 @@ Metric: TypeAlias = Literal["accuracy", "relative_error", "cosine"]
 class StepResult:
     """The spiking network after t steps, averaged over all samples.
 
-    `value` is the metric; `agreement` the share of samples with the ANN's arg max; `relative_error` is
-    ‖snn - ann‖ / ‖ann‖ over the whole data set; rates are per neuron and step.
+    `value` is the metric, `ann` the source network's after as many steps; `agreement` the share of samples
+    with the ANN's arg max; `relative_error` is ‖snn - ann‖ / ‖ann‖ over the whole data set; rates are per
+    neuron and step.
     """
 
     t: int
     value: float
+    ann: float
     agreement: float
     relative_error: float
     unit_spikes_per_neuron: float
@@ -52,6 +55,7 @@ class StepResult:
         return {
             "t": self.t,
             "value": self.value,
+            "ann": self.ann,
             "agreement": self.agreement,
             "relative_error": self.relative_error,
             "unit_spikes_per_neuron": self.unit_spikes_per_neuron,
@@ -63,7 +67,11 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What `snnc eval` prints."""
+    """What `snnc eval` prints.
+
+    `ann` is the source network's metric after the last step. If the source is `stepped`, being one time step
+    with states, its energy after t steps is that of t dense runs, no use made of its spikes.
+    """
 
     samples: int
     metric: Metric
@@ -71,6 +79,7 @@ class Evaluation:
     steps: list[StepResult]
     coverage: Coverage
     seconds: float
+    stepped: bool = False
 
     def costlier(self, than: Literal["fp32", "int8"]) -> list[int]:
         """Return the steps after which the spiking network needed more energy than the source network."""
@@ -88,6 +97,7 @@ class Evaluation:
             "steps": [step.to_json() for step in self.steps],
             "seconds": self.seconds,
             "coverage": self.coverage.to_json(),
+            "stepped": self.stepped,
         }
 
 
@@ -96,41 +106,41 @@ class Scores:
 
     def __init__(self, steps: int) -> None:
         self.samples = 0
-        self.ann_correct = 0.0
-        self.correct, self.agree, self.cosine = np.zeros(steps), np.zeros(steps), np.zeros(steps)
-        self.squared_error = np.zeros(steps)
-        self.squared_norm = 0.0
+        self.ann_correct, self.correct = np.zeros(steps), np.zeros(steps)
+        self.agree, self.cosine = np.zeros(steps), np.zeros(steps)
+        self.squared_error, self.squared_norm = np.zeros(steps), np.zeros(steps)
 
     def add(self, ann: Array, snn: Array, labels: Array | None) -> None:
-        """Add one batch: ann [N, …], snn [T, N, …]."""
-        count = ann.shape[0]
+        """Add one batch: snn [T, N, …]; ann the same, or [N, …] where it answers the same at every step."""
+        steps, count = snn.shape[:2]
+        ann = ann if ann.ndim == snn.ndim else ann[None]
         self.samples += count
-        classes = class_axis(ann.ndim)
+        classes = class_axis(ann.ndim - 1)
         guess, guesses = ann.argmax(axis=classes), snn.argmax(axis=classes)
-        same = (guesses == guess).reshape(len(snn), count, -1)
+        same = (guesses == guess).reshape(steps, count, -1)
         self.agree += same.mean(axis=2).sum(axis=1)
         if labels is not None:
-            self.ann_correct += float((guess == labels).sum())
+            self.ann_correct += (guess == labels).sum(axis=1)
             self.correct += (guesses == labels).sum(axis=1)
-        flat_ann = ann.reshape(count, -1).astype(np.float64)
-        flat_snn = snn.reshape(len(snn), count, -1).astype(np.float64)
+        flat_ann = ann.reshape(len(ann), count, -1).astype(np.float64)
+        flat_snn = snn.reshape(steps, count, -1).astype(np.float64)
         self.squared_error += ((flat_snn - flat_ann) ** 2).sum(axis=(1, 2))
-        self.squared_norm += float((flat_ann**2).sum())
-        norms = np.linalg.norm(flat_snn, axis=2) * np.linalg.norm(flat_ann, axis=1)
+        self.squared_norm += (flat_ann**2).sum(axis=(1, 2))
+        norms = np.linalg.norm(flat_snn, axis=2) * np.linalg.norm(flat_ann, axis=2)
         dots = (flat_snn * flat_ann).sum(axis=2)
         self.cosine += np.divide(dots, norms, out=np.zeros_like(dots), where=norms > 0).sum(axis=1)
 
     @property
     def relative_error(self) -> NDArray[np.float64]:
-        return np.sqrt(self.squared_error / max(self.squared_norm, 1e-300))
+        return np.sqrt(self.squared_error / np.maximum(self.squared_norm, 1e-300))
 
-    def values(self, metric: Metric) -> tuple[float, NDArray[np.float64]]:
+    def values(self, metric: Metric) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the metric of the ANN and of the SNN at every step."""
         if metric == "accuracy":
             return self.ann_correct / self.samples, self.correct / self.samples
         if metric == "cosine":
-            return 1.0, self.cosine / self.samples
-        return 0.0, self.relative_error
+            return np.ones_like(self.cosine), self.cosine / self.samples
+        return np.zeros_like(self.relative_error), self.relative_error
 
 
 def class_axis(rank: int) -> int:
@@ -151,7 +161,8 @@ def evaluate(
     """Run the source model in onnxruntime and the spiking graph in the reference simulator on the same data.
 
     Without labels the metric is the relative error of the first output. Energy is per sample; the ANN's is
-    counted on its own graph with batch norm folded, by the same rules.
+    counted on its own graph with batch norm folded, by the same rules. A model that is one time step with
+    states is stepped beside the spiking graph.
     """
     started = time.perf_counter()
     source, simulator = SourceModel(model), Simulator(graph)
@@ -160,23 +171,23 @@ def evaluate(
     chosen = choose_metric(metric, dataset, graph)
     total = dataset.count(graph)
     for inputs, labels in dataset.batches(graph, simulator.group):
-        expected = source.run(inputs)
+        expected = answers(source, graph, inputs, steps, graph.outputs[0])
         run = simulator.run(inputs, steps, observers=[meter])
-        name = graph.outputs[0].name
-        if name not in expected:
-            raise DataError(f"the model has no output {name!r}; is it the one the .sir was compiled from?")
-        scores.add(expected[name], run.outputs[name], labels if chosen == "accuracy" else None)
+        snn = run.outputs[graph.outputs[0].name]
+        scores.add(expected, snn, labels if chosen == "accuracy" else None)
         meter.samples += batch_size_of(graph, inputs)
         if progress is not None:
             progress(meter.samples, total)
-    ann, values = scores.values(chosen)
-    results = summarise(graph, meter, scores, values, ann_counts)
-    return Evaluation(meter.samples, chosen, ann, results, coverage(graph), time.perf_counter() - started)
+    stepped = bool(source.states)
+    results = summarise(graph, meter, scores, chosen, ann_counts, stepped=stepped)
+    seconds = time.perf_counter() - started
+    return Evaluation(meter.samples, chosen, results[-1].ann, results, coverage(graph), seconds, stepped)
 
 
 def choose_metric(metric: Metric | None, dataset: Dataset, graph: Graph) -> Metric:
     """Return the metric to use; `DataError` if accuracy was asked for and cannot be had."""
-    labelled = dataset.labels is not None and len(graph.outputs[0].value.type.shape) == 2
+    labels = dataset.targets
+    labelled = labels is not None and len(graph.outputs[0].value.type.shape) == 2
     if metric == "accuracy" and not labelled:
         raise DataError(
             "accuracy needs labels and class scores",
@@ -184,8 +195,8 @@ def choose_metric(metric: Metric | None, dataset: Dataset, graph: Graph) -> Metr
             help="store labels as 'y' beside 'x', or use --metric relative_error",
         )
     chosen = metric or ("accuracy" if labelled else "relative_error")
-    if chosen == "accuracy" and dataset.labels is not None:
-        check_labels(dataset.labels, graph, dataset.source)
+    if chosen == "accuracy" and labels is not None:
+        check_labels(labels, graph, dataset.source)
     return chosen
 
 
@@ -204,16 +215,23 @@ def check_labels(labels: Array, graph: Graph, source: str) -> None:
 
 
 def analog_counts(model: str | Path, shapes: Mapping[str, Sequence[int | str]] | None = None) -> Counts:
-    """Count the operations of the source network, batch norm folded."""
+    """Count the operations of the source network, batch norm folded, its own spikes as any other number."""
     graph = import_onnx(model, shapes=shapes)
     PassManager(analog_pipeline()).run(graph)
-    return count_step(graph)
+    return count_step(graph, dense=True)
 
 
 def summarise(
-    graph: Graph, meter: ActivityMeter, scores: Scores, values: NDArray[np.float64], ann: Counts
+    graph: Graph,
+    meter: ActivityMeter,
+    scores: Scores,
+    metric: Metric,
+    ann: Counts,
+    *,
+    stepped: bool,
 ) -> list[StepResult]:
-    """Return one result per step, from sums over all samples."""
+    """Return one result per step, from sums over all samples; `stepped` sources spend `ann` at every step."""
+    ann_values, values = scores.values(metric)
     snn, synaptic = count_step(graph), synaptic_step_macs(graph)
     accumulates = meter.accumulates.cumsum() / meter.samples
     slots = max(1, snn.neurons) * meter.samples
@@ -225,11 +243,14 @@ def summarise(
             StepResult(
                 t=t,
                 value=float(values[index]),
+                ann=float(ann_values[index]),
                 agreement=float(scores.agree[index] / scores.samples),
                 relative_error=float(scores.relative_error[index]),
                 unit_spikes_per_neuron=float(meter.unit_spikes[:t].sum() / (slots * t)),
                 spike_rate=float(meter.spikes[:t].sum() / (slots * t)),
-                energy=estimate(ann, snn, synaptic, float(accumulates[index]), t),
+                energy=estimate(
+                    ann.times(t) if stepped else ann, snn, synaptic, float(accumulates[index]), t
+                ),
                 operations=counted[index],
             )
         )

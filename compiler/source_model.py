@@ -10,6 +10,7 @@ import onnxruntime
 
 from snnc.backends.onnx.session import FATAL_ONLY, RUNTIME_ERRORS, UNSOUND_OPTIMISERS
 from snnc.frontend import load_onnx
+from snnc.frontend.recurrent_state import recurrent_states
 from snnc.ir.errors import DataError, ModelError
 
 if TYPE_CHECKING:
@@ -22,21 +23,21 @@ if TYPE_CHECKING:
 class SourceModel:
     """An ONNX model in onnxruntime; `tensors` are intermediate tensors to return besides the outputs.
 
-    A model exported with a fixed batch is run one batch of that size after the other.
+    A model exported with a fixed batch is run one batch of that size after the other. Of a model that is one
+    time step, `states` maps the inputs that are its states to the outputs that replace them.
     """
 
     def __init__(self, path: str | Path, tensors: Sequence[str] = (), *, threads: int = 0) -> None:
         self.path = str(path)
         source: str | bytes = self.path
+        model = load_onnx(path)
+        self.states = {state.input: state.output for state in recurrent_states(model)}
         if tensors:
-            model = load_onnx(path)
             known = {name for node in model.graph.node for name in node.output}
             outputs = {output.name for output in model.graph.output}
             extra = [name for name in tensors if name in known and name not in outputs]
             model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in extra)
             source = model.SerializeToString()
-        else:
-            load_onnx(path)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = FATAL_ONLY
         options.intra_op_num_threads = threads
@@ -53,7 +54,7 @@ class SourceModel:
         self._inputs = self._session.get_inputs()
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Return all outputs (and asked-for tensors) of one batch, by name."""
+        """Return all outputs (and asked-for tensors) of one batch, by name; states are among the inputs."""
         missing = [item.name for item in self._inputs if item.name not in inputs]
         if missing:
             raise DataError(
@@ -76,6 +77,33 @@ class SourceModel:
             ) from error
         joined = [np.concatenate(series) for series in zip(*parts, strict=True)]
         return dict(zip(self.outputs, joined, strict=True))
+
+    def zero_states(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the states before the first step, for one batch of the other inputs."""
+        given = [item for item in self._inputs if item.name in inputs]
+        sizes = {
+            dim: size
+            for item in given
+            for dim, size in zip(item.shape, inputs[item.name].shape, strict=False)
+            if isinstance(dim, str)
+        }
+        fixed = self._fixed_batch(inputs)
+        batch = len(inputs[given[0].name]) if given else 1
+        states = {}
+        for item in self._inputs:
+            if item.name not in self.states:
+                continue
+            shape = [sizes.get(dim, dim) if isinstance(dim, str) else dim for dim in item.shape]
+            if shape and (shape[0] == fixed or not isinstance(shape[0], int)):
+                shape[0] = batch
+            if not all(isinstance(dim, int) for dim in shape):
+                raise ModelError(
+                    f"the size of the state {item.name!r} is not known: {item.shape}",
+                    where=self.path,
+                    help="export it with fixed sizes, the batch named as in the other inputs",
+                )
+            states[item.name] = convert(np.zeros(shape, np.float32), item.type)
+        return states
 
     def _fixed_batch(self, feeds: Mapping[str, Array]) -> int | None:
         sizes = {item.shape[0] for item in self._inputs if item.shape}

@@ -128,7 +128,7 @@ class Tuner:
         result = estimate(self.ann, count_step(graph), synaptic_step_macs(graph), accumulates, 1)
         kept = float(scores.agree[0]), float(scores.samples)
         if self.data.labels is not None:
-            kept = float(scores.correct[0]), scores.ann_correct
+            kept = float(scores.correct[0]), float(scores.ann_correct[0])
         return Trial(
             budget or accumulates, accumulates, result.ratio_fp32, 100 * (kept[1] - kept[0]) / scores.samples
         )
@@ -148,11 +148,12 @@ def halves(dataset: Dataset, graph: Graph) -> tuple[Dataset, Dataset]:
         )
     middle = math.ceil(total / 2)
     first, second = split_batches(graph, dataset.checked(graph), middle)
-    labels = (None, None) if dataset.labels is None else np.split(dataset.labels, [middle])
-    return replace(dataset, arrays=first, labels=labels[0]), replace(dataset, arrays=second, labels=labels[1])
+    labels = (None, None) if dataset.targets is None else np.split(dataset.targets, [middle])
+    whole = replace(dataset, limit=None)
+    return replace(whole, arrays=first, labels=labels[0]), replace(whole, arrays=second, labels=labels[1])
 
 
 def first_samples(dataset: Dataset, graph: Graph) -> Dataset:
     """Return the samples that an energy is estimated on."""
     few = next(split_batches(graph, dataset.checked(graph), ENERGY_SAMPLES))
-    return replace(dataset, arrays=few, labels=None)
+    return replace(dataset, arrays=few, labels=None, limit=None)

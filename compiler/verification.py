@@ -12,6 +12,7 @@ from snnc.backends.reference import Simulator
 from snnc.energy import unit_spikes_of, unscaled
 from snnc.ir.errors import DataError
 from snnc.ir.shapes import per_sample
+from snnc.source_answer import mean_tensors
 from snnc.source_model import SourceModel
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def verify_layers(
     errors, norms = dict.fromkeys(neurons, 0.0), dict.fromkeys(neurons, 0.0)
     done, total = 0, dataset.count(graph)
     for inputs, _ in dataset.batches(graph, simulator.group):
-        expected = source.run(inputs)
+        expected = mean_tensors(source, graph, inputs, steps)
         simulator.run(inputs, steps, observers=[meter])
         for node in neurons:
             compare(node, meter, expected, errors, norms)

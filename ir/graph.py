@@ -7,19 +7,21 @@ the same in a graph of ten or ten thousand nodes. Iteration order is always the 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 import numpy as np
 
-from snnc.ir.errors import SnncError, TypeInferenceError
+from snnc.ir.decode import DECODES
+from snnc.ir.errors import OptionError, SnncError, TypeInferenceError, did_you_mean
 from snnc.ir.op import Op, TensorRef
 from snnc.ir.ops import get_op
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from snnc.ir.decode import Decode
     from snnc.ir.kernel_types import Array
     from snnc.ir.op import AttributeValue
     from snnc.ir.types import Type
@@ -81,10 +83,11 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One result of the graph: its value and its name in the source model."""
+    """One result of the graph: its value, its name in the source model, and how its stream is decoded."""
 
     value: Value
     name: str
+    decode: Decode = "mean"
 
 
 class Graph:
@@ -157,8 +160,14 @@ class Graph:
         self.inputs.append(value)
         return value
 
-    def add_output(self, value: Value, name: str) -> None:
-        self.outputs.append(Output(value, name))
+    def add_output(self, value: Value, name: str, decode: Decode = "mean") -> None:
+        self.outputs.append(Output(value, name, decode))
+
+    def decode_outputs(self, decode: Decode) -> None:
+        """Decode all outputs in one way."""
+        if decode not in DECODES:
+            raise OptionError(f"outputs cannot be decoded by {decode!r}", help=did_you_mean(decode, DECODES))
+        self.outputs = [replace(output, decode=decode) for output in self.outputs]
 
     def add_tensor(self, hint: str, array: Array) -> TensorRef:
         """Store an array, by reference and read-only, under a name like the hint; return its reference."""
@@ -244,7 +253,7 @@ class Graph:
                 if operand is old:
                     self.set_operand(node, index, new)
         self.outputs = [
-            Output(new, output.name) if output.value is old else output for output in self.outputs
+            replace(output, value=new) if output.value is old else output for output in self.outputs
         ]
 
     def erase(self, node: Node) -> None:
@@ -296,7 +305,7 @@ class Graph:
                 name=node.result.name,
             )
         for output in self.outputs:
-            other.add_output(mapping[output.value], output.name)
+            other.add_output(mapping[output.value], output.name, output.decode)
         return other
 
     # The linked list.

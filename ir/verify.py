@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from snnc.ir.decode import DECODES
 from snnc.ir.errors import SnncError, VerifyError
 from snnc.ir.limits import shape_problem
 from snnc.ir.op import TensorRef
@@ -144,6 +145,9 @@ def _output_problems(graph: Graph, names: Mapping[Value, str]) -> Iterator[str]:
     for output in graph.outputs:
         if output.value not in names:
             yield f"output {quote(output.name)} is not a value of this graph"
+        if output.decode not in DECODES:
+            known = ", ".join(DECODES)
+            yield f"output {quote(output.name)} is decoded by {output.decode!r}, which is none of {known}"
 
 
 def _tensor_problems(graph: Graph) -> Iterator[str]:

@@ -49,14 +49,14 @@ def test_accuracy_agreement_error_and_cosine() -> None:
     ann = np.array([[3.0, 0.0], [0.0, 4.0]], np.float32)
     snn = np.array([[[0.0, 3.0], [0.0, 4.0]], [[3.0, 0.0], [0.0, 2.0]]], np.float32)
     scores.add(ann, snn, np.array([0, 0]))
-    assert scores.values("accuracy")[0] == 0.5
+    assert scores.values("accuracy")[0].tolist() == [0.5, 0.5]
     np.testing.assert_allclose(scores.values("accuracy")[1], [0.0, 0.5])
     np.testing.assert_allclose(scores.agree / scores.samples, [0.5, 1.0])
     # ‖snn - ann‖ / ‖ann‖ over all samples: √18/5 and 2/5.
     np.testing.assert_allclose(scores.values("relative_error")[1], [np.sqrt(18) / 5, 2 / 5])
     np.testing.assert_allclose(scores.values("cosine")[1], [0.5, 1.0])
-    assert scores.values("relative_error")[0] == 0.0
-    assert scores.values("cosine")[0] == 1.0
+    assert scores.values("relative_error")[0].tolist() == [0.0, 0.0]
+    assert scores.values("cosine")[0].tolist() == [1.0, 1.0]
 
 
 def test_agreement_on_pixels_compares_channels() -> None:
@@ -80,7 +80,7 @@ def test_batches_add_up() -> None:
         parts.add(ann[rows], snn[:, rows], labels[rows])
     for metric in ("accuracy", "relative_error", "cosine"):
         (ann_value, values), (ann_whole, expected) = parts.values(metric), whole.values(metric)
-        assert ann_value == ann_whole
+        np.testing.assert_array_equal(ann_value, ann_whole)
         np.testing.assert_allclose(values, expected)
 
 
@@ -90,12 +90,24 @@ def test_a_silent_output_has_no_direction() -> None:
     assert scores.values("cosine")[1].tolist() == [0.0]
 
 
+def test_a_source_that_answers_at_every_step_is_compared_step_by_step() -> None:
+    ann = np.array([[[1.0, 0.0], [1.0, 0.0]], [[0.0, 2.0], [2.0, 0.0]]], np.float32)
+    snn = np.array([[[1.0, 0.0], [0.0, 1.0]], [[2.0, 0.0], [2.0, 0.0]]], np.float32)
+    scores = Scores(2)
+    scores.add(ann, snn, np.array([0, 0]))
+    accuracies, values = scores.values("accuracy")
+    assert accuracies.tolist() == [1.0, 0.5]
+    assert values.tolist() == [0.5, 1.0]
+    assert (scores.agree / scores.samples).tolist() == [0.5, 0.5]
+    np.testing.assert_allclose(scores.relative_error, [np.sqrt(2 / 2), np.sqrt(8 / 8)])
+
+
 # The whole.
 
 
 def test_the_json_object_has_the_documented_shape(evaluation: Evaluation) -> None:
     found = json.loads(json.dumps(evaluation.to_json()))
-    assert list(found) == ["samples", "metric", "ann", "steps", "seconds", "coverage"]
+    assert list(found) == ["samples", "metric", "ann", "steps", "seconds", "coverage", "stepped"]
     assert found["samples"] == 60
     assert found["metric"] == "accuracy"
     assert [step["t"] for step in found["steps"]] == [1, 2, 3]

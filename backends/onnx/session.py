@@ -9,9 +9,9 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
-from snnc.backends.inputs import check_inputs
+from snnc.backends.inputs import check_inputs, timed_inputs
 from snnc.backends.onnx.emit import emit_analog
-from snnc.ir.errors import BackendError
+from snnc.ir.errors import BackendError, DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,6 +83,8 @@ class AnalogSession:
     def run(self, inputs: Array | Mapping[str, Array]) -> AnalogResult:
         """Evaluate one batch; `DataError` where the inputs do not fit the graph's."""
         arrays = check_inputs(self._graph, inputs)
+        for name in timed_inputs(self._graph, arrays):
+            raise DataError(f"input {name!r} varies in time; the analog model has no steps")
         try:
             results = self._session.run([*self._emitted.outputs, *self._emitted.sites], arrays)
         except RUNTIME_ERRORS as error:

@@ -14,6 +14,7 @@ from snnc.ir.shapes import fill_batch
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from snnc.ir.decode import Decode
     from snnc.ir.graph import Graph, Node, Value
     from snnc.ir.kernel_types import Array
 
@@ -43,13 +44,13 @@ class Instruction:
 class Program:
     """One time step of a graph for a fixed number of samples, and the memory of its nodes.
 
-    `start` runs at step 1, `repeat` at every later one: values that no neuron or expectation node has
-    touched yet are the same at every step and computed once.
+    `start` runs at step 1, `repeat` at every later one: values that no neuron, expectation node or input that
+    varies in time (`timed`) has touched yet are the same at every step and computed once.
     """
 
-    def __init__(self, graph: Graph, batch: int) -> None:
+    def __init__(self, graph: Graph, batch: int, timed: frozenset[str] = frozenset()) -> None:
         keep_freed_memory()
-        invariant = invariant_values(graph)
+        invariant = invariant_values(graph, timed)
         slots = {value: index for index, value in enumerate(graph.inputs)}
         for node in graph:
             slots[node.result] = len(slots)
@@ -66,17 +67,25 @@ class Program:
         ]
         self.repeat = [one for one in self.start if one.node.result not in invariant]
         self._inputs = [value.name or "" for value in graph.inputs]
+        self._timed = timed
         self._outputs = [slots[output.value] for output in graph.outputs]
+        self._decodes = [output.decode for output in graph.outputs]
         self._streams = [GONE] * len(slots)
 
     def run(self, inputs: Mapping[str, Array], steps: int, observers: Sequence[Observer] = ()) -> list[Array]:
-        """Step the samples from the first step; return per output the decoded values [T, …]."""
+        """Step the samples from the first step; return per output the decoded values [T, …].
+
+        The inputs that vary in time have their steps in front.
+        """
         for index, name in enumerate(self._inputs):
             self._streams[index] = inputs[name]
         sums: list[Array] = []
         decoded: list[list[Array]] = [[] for _ in self._outputs]
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for t in range(1, steps + 1):
+                for index, name in enumerate(self._inputs):
+                    if name in self._timed:
+                        self._streams[index] = inputs[name][t - 1]
                 # An observer may look at membranes even after the last step.
                 self._step(t, observers, last=t == steps and not observers)
                 results = [self._streams[slot] for slot in self._outputs]
@@ -84,8 +93,8 @@ class Program:
                     sums = [x.copy() for x in results]
                 else:
                     sums = [total + x for total, x in zip(sums, results, strict=True)]
-                for series, total in zip(decoded, sums, strict=True):
-                    series.append(mean_after(total, t))
+                for series, how, total, y in zip(decoded, self._decodes, sums, results, strict=True):
+                    series.append(decode(how, total, y, t))
         self._streams = [GONE] * len(self._streams)
         return [np.stack(series) for series in decoded]
 
@@ -121,6 +130,17 @@ def make_state(node: Node, attributes: dict[str, object], invariant: set[Value])
     return ExpectState(node, attributes, moving) if node.expect and moving else PureState(node, attributes)
 
 
+def decode(how: Decode, total: Array, y: Array, t: int) -> Array:
+    """Return the answer after t steps, given S(t) and y(t), in an array of its own."""
+    match how:
+        case "mean":
+            return mean_after(total, t)
+        case "sum":
+            return total
+        case "last":
+            return y.copy()
+
+
 def mean_after(total: Array, t: int) -> Array:
     """Return S(t)/t; integers stay what they are (they never vary in time)."""
     if total.dtype != np.float32:
@@ -128,9 +148,9 @@ def mean_after(total: Array, t: int) -> Array:
     return total / np.float32(t)
 
 
-def invariant_values(graph: Graph) -> set[Value]:
-    """Return the values that are the same at every step while the inputs are constant."""
-    invariant = set(graph.inputs)
+def invariant_values(graph: Graph, timed: frozenset[str] = frozenset()) -> set[Value]:
+    """Return the values that are the same at every step, given the inputs that vary in time."""
+    invariant = {value for value in graph.inputs if value.name not in timed}
     for node in graph:
         if node.op.role is not Role.STATEFUL and all(operand in invariant for operand in node.operands):
             invariant.add(node.result)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from snnc.backends.inputs import batch_size_of, check_inputs, split_batches
+from snnc.backends.inputs import batch_size_of, check_inputs, check_steps, split_batches, timed_inputs
 from snnc.backends.reference.program import Observer, Program
-from snnc.ir.errors import OptionError, did_you_mean
+from snnc.ir.decode import decode_problem
+from snnc.ir.errors import BackendError, OptionError, did_you_mean
 from snnc.ir.shapes import Batch, batch_axis, per_sample
 
 if TYPE_CHECKING:
@@ -61,16 +62,19 @@ class Recorder:
 class Simulator:
     """Runs a graph on the CPU with numpy.
 
-    Inputs are constant over time: an array per input, samples along the batch axis. The samples run in
-    groups of at most `group`, `threads` groups at a time (default: one per processor core), BLAS on one core
-    each; a run that is watched takes one group after the other. The memory of a group serves the next ones.
+    Inputs are an array each, samples along the batch axis: presented anew at every step, or, with one axis
+    more in front, one value per step. The samples run in groups of at most `group`, `threads` groups at a
+    time (default: one per processor core), BLAS on one core each; a run that is watched takes one group
+    after the other. The memory of a group serves the next ones.
     """
 
     def __init__(self, graph: Graph, *, group: int | None = None, threads: int | None = None) -> None:
+        for problem in filter(None, (decode_problem(graph, output) for output in graph.outputs)):
+            raise BackendError(problem, help="decode by mean or sum")
         self.graph = graph
         self.group = group or default_group(graph)
         self.threads = threads or os.cpu_count() or 1
-        self._idle: dict[int, list[Program]] = {}
+        self._idle: dict[tuple[int, frozenset[str]], list[Program]] = {}
         self._lock = Lock()
 
     def run(
@@ -84,11 +88,14 @@ class Simulator:
     ) -> Run:
         """Present the inputs for `steps` steps; return the decoded outputs after every step.
 
-        `record` names neurons by site or source node; `progress` is told how many samples are done.
+        Of inputs that vary in time the first `steps` values are taken; they must have as many. `record` names
+        neurons by site or source node; `progress` is told how many samples are done.
         """
         if steps != int(steps) or steps < 1:
             raise OptionError(f"cannot run {steps} time steps", help="give at least 1")
         arrays = check_inputs(self.graph, inputs)
+        check_steps(self.graph, arrays, steps)
+        timed = timed_inputs(self.graph, arrays)
         names = self._recorded(record)
         # Observers and progress bars are told one group at a time.
         threads = 1 if observers or progress is not None else self.threads
@@ -98,9 +105,9 @@ class Simulator:
             recorder = Recorder(names)
             watching = [recorder, *observers] if names else list(observers)
             batch = batch_size_of(self.graph, group)
-            program = self._borrow(batch)
+            program = self._borrow(batch, timed)
             decoded = program.run(group, steps, watching)
-            self._give_back(batch, program)
+            self._give_back(batch, timed, program)
             if progress is not None:
                 progress(batch)
             return decoded, recorder
@@ -110,20 +117,20 @@ class Simulator:
         with libraries().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
             return self._collect(list(pool.map(run_group, groups)))
 
-    def _borrow(self, batch: int) -> Program:
+    def _borrow(self, batch: int, timed: frozenset[str]) -> Program:
         """Return a program for groups of this size that nobody runs, with the memory of its last run."""
         with self._lock:
-            idle = self._idle.get(batch)
+            idle = self._idle.get((batch, timed))
             if idle:
                 return idle.pop()
-        return Program(self.graph, batch)
+        return Program(self.graph, batch, timed)
 
-    def _give_back(self, batch: int, program: Program) -> None:
+    def _give_back(self, batch: int, timed: frozenset[str], program: Program) -> None:
         with self._lock:
             # A full group and the last, smaller one are worth keeping.
-            if batch not in self._idle and len(self._idle) >= 2:
+            if (batch, timed) not in self._idle and len(self._idle) >= 2:
                 self._idle.clear()
-            self._idle.setdefault(batch, []).append(program)
+            self._idle.setdefault((batch, timed), []).append(program)
 
     def _recorded(self, record: Sequence[str]) -> dict[Node, str]:
         known: dict[str, Node] = {}

@@ -114,6 +114,12 @@ class MethodOption(click.Option):
     "data: of accuracy, without labels of agreement: 0.3.",
 )
 @click.option(
+    "--decode",
+    type=click.Choice(["mean", "sum", "last"]),
+    help="The answer after t steps: the outputs' mean or sum until then, or step t alone.  "
+    "[default: as the model's metadata say, else mean]",
+)
+@click.option(
     "-p", "--pipeline", metavar="PASSES", help="Run these passes instead of the method's (see snnc passes)."
 )
 @load_option
@@ -247,4 +253,5 @@ def build_options(output: Path, chosen: dict[str, Any]) -> Options:
         crash_dir=output.parent,
         energy=chosen["energy"],
         max_loss=chosen["max_loss"],
+        decode=chosen["decode"],
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from snnc.cli.eval import show_energy
+from snnc.cli.eval import STEPPED, show_energy
 from snnc.cli.measure import measure
 from snnc.cli.options import (
     DataOptions,
@@ -99,7 +99,7 @@ def describe_energy(result: Evaluation) -> dict[str, object]:
 
 def show_table(result: Evaluation) -> None:
     titles = ("t", "AC", "MAC", "special", "fp32", "/ ANN fp32", "int8", "/ ANN int8", "synapses")
-    ann = result.steps[0].energy
+    ann = result.steps[-1].energy
     rows = [["ANN", "", "", "", show_energy(ann.ann_fp32_pj), "1", show_energy(ann.ann_int8_pj), "1", ""]]
     for step in result.steps:
         spent = step.energy
@@ -120,6 +120,8 @@ def show_table(result: Evaluation) -> None:
     print_table([Column(title, True) for title in titles], rows)
     click.echo()
     click.echo(f"per sample, mean of {count(result.samples, 'sample')}")
+    if result.stepped:
+        click.echo(STEPPED)
     click.echo("not priced: " + ", ".join(result.steps[-1].energy.not_priced))
 
 

@@ -10,6 +10,7 @@ from snnc.cli.measure import measure
 from snnc.cli.options import (
     DataOptions,
     data_options,
+    decode_option,
     example,
     json_option,
     model_option,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from snnc.evaluation import Evaluation, Metric
+    from snnc.ir.decode import Decode
     from snnc.operations import Operations
 
 
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 @model_option
 @test_data_option
 @steps_option
+@decode_option
 @click.option(
     "--metric",
     type=click.Choice(["accuracy", "relative_error", "cosine"]),
@@ -56,6 +59,7 @@ def eval_(
     model: Path,
     data_file: Path,
     steps: int | None,
+    decode: Decode | None,
     metric: Metric | None,
     data: DataOptions,
     shapes: dict[str, Sequence[int | str]] | None,
@@ -79,6 +83,7 @@ def eval_(
         data_file=data_file,
         data=data,
         steps=steps,
+        decode=decode,
         metric=metric,
         shapes=shapes,
         quiet=quiet,
@@ -89,12 +94,21 @@ def eval_(
         show_evaluation(result)
 
 
+STEPPED = (
+    "the model is one time step with states: ANN is that model run for as many steps, densely, "
+    "at t for the ratios and at T in the first row"
+)
+
+
 def show_evaluation(result: Evaluation) -> None:
     show_value = percent if result.metric == "accuracy" else "{:.5f}".format
-    first = result.steps[0].energy
+    last = result.steps[-1].energy
+    # What the source answers may differ from step to step.
+    series = len({step.ann for step in result.steps}) > 1
     columns = [
         Column("t", True),
         Column(result.metric.replace("_", " "), True),
+        *([Column("ANN", True)] if series else []),
         Column("agreement", True),
         *([] if result.metric == "relative_error" else [Column("error", True)]),
         Column("spikes", True),
@@ -103,20 +117,23 @@ def show_evaluation(result: Evaluation) -> None:
         Column("/ int8", True),
     ]
     rows = [
-        ["ANN", show_value(result.ann), "", *([] if result.metric == "relative_error" else [""]), "",
-         show_energy(first.ann_fp32_pj), "1", ""]
+        ["ANN", show_value(result.ann), *([""] if series else []), "",
+         *([] if result.metric == "relative_error" else [""]), "", show_energy(last.ann_fp32_pj), "1", ""]
     ]  # fmt: skip
     for step in result.steps:
         error = [] if result.metric == "relative_error" else [f"{step.relative_error:.4f}"]
         energy = step.energy
         rows.append(
-            [str(step.t), show_value(step.value), percent(step.agreement), *error,
+            [str(step.t), show_value(step.value), *([show_value(step.ann)] if series else []),
+             percent(step.agreement), *error,
              f"{step.unit_spikes_per_neuron:.3f}", show_energy(energy.snn_pj),
              f"{energy.ratio_fp32:.3f}", f"{energy.ratio_int8:.3f}"]
         )  # fmt: skip
     print_table(columns, rows)
     click.echo()
     click.echo(f"{count(result.samples, 'sample')} in {result.seconds:.1f} s")
+    if result.stepped:
+        click.echo(STEPPED)
     click.echo("not priced: " + ", ".join(result.steps[-1].energy.not_priced))
     click.echo("operations: " + show_shares(result.steps[-1].operations))
     click.echo("spikes: " + "; ".join(result.coverage.sentences()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from snnc.cli.options import recorded_shapes, recorded_steps
+from snnc.cli.options import recorded_shapes, steps_to_run
 from snnc.cli.progress import Activity
 from snnc.cli.show import Notes, one_line
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from snnc.cli.options import DataOptions
     from snnc.evaluation import Evaluation, Metric
+    from snnc.ir.decode import Decode
     from snnc.ir.graph import Graph
 
 
@@ -27,12 +28,15 @@ def measure(
     metric: Metric | None,
     shapes: Mapping[str, Sequence[int | str]] | None,
     quiet: bool,
+    decode: Decode | None = None,
 ) -> Evaluation:
     """Evaluate a network file against its model; the file's record fills in what is not given."""
     from snnc.api import load
     from snnc.evaluation import evaluate
 
     graph, notes = load(network), Notes(quiet)
+    if decode is not None:
+        graph.decode_outputs(decode)
     warn_of_other_model(graph, model, notes)
     dataset = data.load_for(graph, data_file, notes)
     if len(graph.outputs) > 1:
@@ -44,7 +48,7 @@ def measure(
             graph,
             model,
             dataset,
-            recorded_steps(graph.meta, steps),
+            steps_to_run(graph, dataset, steps),
             metric=metric,
             shapes=shapes or recorded_shapes(graph.meta),
             progress=activity.update,

@@ -39,7 +39,7 @@ steps_option = click.option(
     "--steps",
     type=click.IntRange(min=1),
     metavar="T",
-    help="Time steps to run.  [default: as recorded in NET, else 4]",
+    help="Time steps to run.  [default: as many as data with a time axis have, as recorded in NET, else 4]",
 )
 model_option = click.option(
     "--model", required=True, type=FILE, metavar="MODEL", help="The ONNX model NET was compiled from."
@@ -51,6 +51,14 @@ test_data_option = click.option(
     type=FILE,
     metavar="DATA",
     help="Samples: .npz (x and, for accuracy, labels y; or one array per input) or .npy.",
+)
+
+
+decode_option = click.option(
+    "--decode",
+    type=click.Choice(["mean", "sum", "last"]),
+    help="The answer after t steps: the outputs' mean or sum until then, or step t alone.  "
+    "[default: as recorded in NET]",
 )
 
 
@@ -237,11 +245,20 @@ def show_number(value: float) -> str:
     return str(simple) if float(simple) == value else repr(value)
 
 
-def recorded_steps(meta: Mapping[str, Any], given: int | None) -> int:
-    """Return the time steps to run: as given, or as recorded."""
+def steps_to_run(graph: Graph, dataset: Dataset, given: int | None) -> int:
+    """Return the time steps to run: as given, as many as the data have, or as recorded."""
+    there = dataset.steps(graph)
+    if there is not None and given is not None and given > there:
+        raise OptionError(
+            f"-T {given} asks for more time steps than the data have: {there}",
+            help=f"give at most -T {there}",
+        )
+    return given or there or recorded_steps(graph.meta)
+
+
+def recorded_steps(meta: Mapping[str, Any]) -> int:
+    """Return the time steps that the network's record states."""
     recorded = meta.get("steps")
-    if given is not None:
-        return given
     return recorded if isinstance(recorded, int) and recorded >= 1 else STEPS_IF_UNRECORDED
 
 

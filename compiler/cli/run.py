@@ -12,11 +12,12 @@ from snnc.cli.options import (
     DataOptions,
     check_writable,
     data_options,
+    decode_option,
     example,
     network_argument,
     quiet_option,
-    recorded_steps,
     steps_option,
+    steps_to_run,
 )
 from snnc.cli.progress import Activity
 from snnc.cli.show import Notes, count
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from snnc.data import Dataset
+    from snnc.ir.decode import Decode
     from snnc.ir.graph import Graph
     from snnc.ir.kernel_types import Array
 
@@ -59,6 +61,7 @@ FEWEST_SAMPLES = 64  # read and normalised at a time
     help="The file to write: .npy for one output, .npz for outputs by name.",
 )
 @steps_option
+@decode_option
 @data_options
 @click.option(
     "--record",
@@ -74,6 +77,7 @@ def run(
     input_file: Path,
     output: Path,
     steps: int | None,
+    decode: Decode | None,
     data: DataOptions,
     record: Sequence[str],
     quiet: bool,
@@ -86,9 +90,11 @@ def run(
 
     check_writable(output, input_file, network)
     graph, notes = load(network), Notes(quiet)
+    if decode is not None:
+        graph.decode_outputs(decode)
     refuse_suffix(output, graph, record)
     dataset = data.load_for(graph, input_file, notes)
-    steps = recorded_steps(graph.meta, steps)
+    steps = steps_to_run(graph, dataset, steps)
     with Activity("running", quiet=quiet) as activity:
         arrays = simulate(graph, dataset, steps, record, activity)
         write_arrays(output, arrays)
@@ -121,7 +127,8 @@ def simulate(
     axes = {output.name: batch_axis(output.value.type.shape) for output in graph.outputs}
     parts: dict[str, list[Array]] = {}
     done, total = 0, dataset.count(graph)
-    for inputs, _ in dataset.batches(graph, max(simulator.group, FEWEST_SAMPLES)):
+    together = max(simulator.group, FEWEST_SAMPLES // (dataset.steps(graph) or 1))
+    for inputs, _ in dataset.batches(graph, together):
         result = simulator.run(inputs, steps, record=record)
         for name, array in result.outputs.items():
             parts.setdefault(name, []).append(array)

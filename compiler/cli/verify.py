@@ -15,8 +15,8 @@ from snnc.cli.options import (
     model_option,
     network_argument,
     quiet_option,
-    recorded_steps,
     steps_option,
+    steps_to_run,
     test_data_option,
 )
 from snnc.cli.progress import Activity
@@ -63,7 +63,7 @@ def verify(
     graph, notes = load(network), Notes(quiet)
     warn_of_other_model(graph, model, notes)
     dataset = data.load_for(graph, data_file, notes)
-    steps = recorded_steps(graph.meta, steps)
+    steps = steps_to_run(graph, dataset, steps)
     with Activity("verifying", quiet=quiet) as activity:
         layers = verify_layers(graph, model, dataset, steps, progress=activity.update)
     if as_json:

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from snnc.frontend.metadata import STATE_PROPERTY, property_of
 from snnc.frontend.signature import graph_inputs
 from snnc.ir.errors import ModelError, did_you_mean
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     import onnx
 
 SUFFIX = "_next"
-STATE_PROPERTY = "snnc.state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def recurrent_states(model: onnx.ModelProto) -> tuple[RecurrentState, ...]:
 
 def declared_states(model: onnx.ModelProto) -> dict[str, str]:
     """Return what the model's metadata say about states: {input: output}."""
-    text = next((entry.value for entry in model.metadata_props if entry.key == STATE_PROPERTY), "{}")
+    text = property_of(model, STATE_PROPERTY) or "{}"
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):

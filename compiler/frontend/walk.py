@@ -13,6 +13,7 @@ import onnx
 from snnc.frontend.context import NodeContext, RejectedError, to_supported
 from snnc.frontend.handlers import handlers
 from snnc.frontend.loader import DEFAULT_DOMAINS, NEWEST_OPSET
+from snnc.frontend.metadata import decode_of
 from snnc.frontend.weights import NonFinite
 from snnc.ir.errors import ModelError, ShapeError, SnncError, did_you_mean
 from snnc.ir.graph import Graph, Value
@@ -187,7 +188,7 @@ class Walk:
         entry = self._read(name)
         assert entry is not None
         if isinstance(entry, Value):
-            self.graph.add_output(entry, name)
+            self.graph.add_output(entry, name, decode_of(self.source.model))
         elif entry.dtype in DTYPE_NAMES:
             self.graph.add_output(self.graph.constant_value(entry, name), name)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from snnc.ir.decode import DECODES
 from snnc.ir.errors import ParseError, SnncError, did_you_mean
 from snnc.ir.graph import Graph, Value
 from snnc.ir.op import Kind, TensorRef
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from lark import Token
 
+    from snnc.ir.decode import Decode
     from snnc.ir.kernel_types import Array
     from snnc.ir.op import Op
     from snnc.ir.text.syntax import AttributeText, Document, InputText, NodeText, OutputText
@@ -114,7 +116,7 @@ class _Builder:
         if name in self.output_names:
             fault(output.value, f"there are two outputs named {name!r}")
         self.output_names.add(name)
-        self.graph.add_output(value, name)
+        self.graph.add_output(value, name, _decode(output.decode))
 
     def define(self, token: Token, value: Value) -> None:
         key = _key(token)
@@ -138,6 +140,15 @@ def _key(token: Token) -> int | str:
     if len(token) > MAX_DIGITS:
         fault(token, f"{token[:40]} is not a number of a value")
     return int(token[1:])
+
+
+def _decode(token: Token | None) -> Decode:
+    if token is None:
+        return "mean"
+    for known in DECODES:
+        if known == token:
+            return known
+    fault(token, f"an output cannot be decoded by {str(token)!r}", did_you_mean(token, DECODES))
 
 
 def _find_op(token: Token) -> tuple[Op, bool]:

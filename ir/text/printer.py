@@ -15,7 +15,7 @@ from snnc.ir.text.codebooks import show_codebook
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from snnc.ir.graph import Graph, Node, Value
+    from snnc.ir.graph import Graph, Node, Output, Value
     from snnc.ir.kernel_types import Array
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -31,14 +31,17 @@ def print_graph(graph: Graph, *, inline_limit: int | None = 64) -> str:
     """
     names = value_names(graph)
     inputs = ", ".join(f"{names[value]}: {value.type}" for value in graph.inputs)
-    outputs = ", ".join(
-        f"{names.get(output.value, UNDEFINED)} as {quote(output.name)}" for output in graph.outputs
-    )
+    outputs = ", ".join(_print_output(output, names) for output in graph.outputs)
     lines = ["sir 1", f"graph {symbol(graph.name)}({inputs}) {{"]
     lines += [f"  {print_node(node, names)}" for node in graph]
     lines += [f"  return {outputs}".rstrip(), "}"]
     lines += [_print_tensor(name, graph.tensors[name], inline_limit) for name in sorted(graph.tensors)]
     return "\n".join(lines) + "\n"
+
+
+def _print_output(output: Output, names: Mapping[Value, str]) -> str:
+    text = f"{names.get(output.value, UNDEFINED)} as {quote(output.name)}"
+    return text if output.decode == "mean" else f"{text} decode {output.decode}"
 
 
 def value_names(graph: Graph) -> dict[Value, str]:

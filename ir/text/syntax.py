@@ -76,6 +76,7 @@ class NodeText(NamedTuple):
 class OutputText(NamedTuple):
     value: Token
     name: str | None
+    decode: Token | None
 
 
 class GraphText(NamedTuple):
@@ -245,8 +246,11 @@ class _Reader(Transformer[Token, Any]):
     def outputs(self, *outputs: OutputText) -> Sequence[OutputText]:
         return outputs
 
-    def output(self, value: Token, name: str | None) -> OutputText:
-        return OutputText(value, name)
+    def output(self, value: Token, name: str | None, decode: Token | None) -> OutputText:
+        return OutputText(value, name, decode)
+
+    def decode(self, how: Token) -> Token:
+        return how
 
     def attributes(self, *attributes: AttributeText) -> Sequence[AttributeText]:
         return attributes

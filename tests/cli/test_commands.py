@@ -277,7 +277,7 @@ def test_eval(snnc: Snnc, digits: Path, compiled: Path) -> None:
     command = ["eval", compiled / "cnn.sir", "--model", digits / "digits_cnn.onnx", "--data",
                digits / "digits_test.npz", "--limit", "100", "-T", "2"]  # fmt: skip
     result = json.loads(snnc(*command, "--json").stdout)
-    assert result.keys() == {"samples", "metric", "ann", "steps", "seconds", "coverage"}
+    assert result.keys() == {"samples", "metric", "ann", "steps", "seconds", "coverage", "stepped"}
     assert (result["samples"], result["metric"]) == (100, "accuracy")
     assert [step["t"] for step in result["steps"]] == [1, 2]
     first = result["steps"][0]
