@@ -99,7 +99,8 @@ def _checked(value: Value, array: Array) -> Array:
             help=f"give it the shape {show_shape(wanted.shape)}",
         )
     if array.size == 0:
-        raise DataError(f"input {value.name!r} holds no samples")
+        what = "time steps" if is_timed(value, array) and not len(array) else "samples"
+        raise DataError(f"input {value.name!r} holds no {what}")
     target = DTYPES[wanted.dtype]
     if array.dtype == target:
         return array

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from snnc.ir.codebooks import Binary, MultiSpike, Payload, PowerOfTwo, Ternary
+from snnc.ir.decode import DECODES
 from snnc.ir.errors import SnncError
 from snnc.ir.graph import Graph
 from snnc.ir.shapes import Batch
@@ -53,7 +54,7 @@ def graphs(draw: st.DrawFn) -> Graph:
         if value is not None:
             values.append(value)
     for name in draw(st.lists(names, max_size=3, unique=True)):
-        graph.add_output(draw(st.sampled_from(values)), name)
+        graph.add_output(draw(st.sampled_from(values)), name, draw(st.sampled_from(list(DECODES))))
     return graph
 
 
@@ -123,7 +124,7 @@ def structure(graph: Graph) -> tuple[Any, ...]:
             )
             for node in graph
         ],
-        [(index[output.value], output.name) for output in graph.outputs],
+        [(index[output.value], output.name, output.decode) for output in graph.outputs],
         {name: _content(array) for name, array in graph.tensors.items()},
     )
 

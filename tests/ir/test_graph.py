@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sample_graphs import graphs, small_network, structure
 
 from snnc.ir.codebooks import Binary, MultiSpike, Payload
-from snnc.ir.errors import SnncError, TypeInferenceError
+from snnc.ir.errors import OptionError, SnncError, TypeInferenceError
 from snnc.ir.graph import Graph, Node, Value
 from snnc.ir.op import TensorRef
 from snnc.ir.shapes import Batch
@@ -86,6 +86,17 @@ def test_replace_uses_reaches_readers_and_outputs(graph: Graph) -> None:
     assert [output.value for output in graph.outputs] == [b.result, new]
     assert a.result.users == {producer(new): 1}
     assert not problems(graph)
+
+
+def test_outputs_keep_their_way_of_decoding(graph: Graph) -> None:
+    graph.decode_outputs("sum")
+    a, b = graph
+    graph.replace_uses(b.result, a.result)
+    assert [(output.value, output.decode) for output in graph.outputs] == [(a.result, "sum")] * 2
+    assert [output.decode for output in graph.copy().outputs] == ["sum", "sum"]
+    with pytest.raises(OptionError, match="outputs cannot be decoded by 'lats'") as caught:
+        graph.decode_outputs("lats")  # type: ignore[arg-type]  # no such way
+    assert caught.value.help == "did you mean 'last'?"
 
 
 def test_erase_only_what_nobody_reads(graph: Graph) -> None:

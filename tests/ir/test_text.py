@@ -82,7 +82,7 @@ def test_a_text_written_by_hand_may_leave_out_what_follows() -> None:
     graph @hand(%x: tensor<f32, Nx3>) {   # the spaces around x, too
       %sum = add(%x, %x)
       %5 = clip(%sum) {high = 6}
-      return %5, %sum
+      return %5, %sum decode last
     }
     """
     assert print_graph(parse_graph(text)) == (
@@ -90,7 +90,7 @@ def test_a_text_written_by_hand_may_leave_out_what_follows() -> None:
         "graph @hand(%x: tensor<f32, N x 3>) {\n"
         "  %0 = add(%x, %x) : tensor<f32, N x 3>\n"
         "  %1 = clip(%0) {high = 6.0} : tensor<f32, N x 3>\n"
-        '  return %1 as "5", %0 as "sum"\n'
+        '  return %1 as "5", %0 as "sum" decode last\n'
         "}\n"
     )
 

@@ -105,6 +105,10 @@ def test_syntax(text: str, place: str, message: str) -> None:
         ("return %y as \"y\"", "3:8", "%y is not defined"),
         ('return %x as "y", %x as "y"', "3:19", "there are two outputs named 'y'"),
         ("return %x, %x", "3:12", "there are two outputs named 'x'"),
+        ("return %x decode lsat", "3:18", "an output cannot be decoded by 'lsat'"),
+        ("return %x decode lsat", "3:18", "did you mean 'last'"),
+        ("return %x decode", "3:17", "expected a name, found '}'"),
+        ('return %x decode sum as "y"', "3:22", "found 'as'"),
     ],
 )  # fmt: skip
 def test_nodes_and_outputs(line: str, place: str, message: str) -> None:

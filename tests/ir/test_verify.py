@@ -11,7 +11,7 @@ from sample_graphs import graphs, small_network
 
 from snnc.ir.codebooks import Binary, Payload
 from snnc.ir.errors import VerifyError
-from snnc.ir.graph import Graph, Node, Value
+from snnc.ir.graph import Graph, Node, Output, Value
 from snnc.ir.op import TensorRef
 from snnc.ir.shapes import Batch
 from snnc.ir.types import SpikeType, TensorType
@@ -157,6 +157,12 @@ def test_outputs_belong_to_the_graph() -> None:
     graph, _, _ = chain()
     graph.add_output(Graph("other").add_input("x", REAL), "stranger")
     assert problems(graph) == ['output "stranger" is not a value of this graph']
+
+
+def test_outputs_are_decoded_in_a_known_way() -> None:
+    graph, first, _ = chain()
+    graph.outputs = [Output(first.result, "y", "median")]  # type: ignore[arg-type]  # no such way
+    assert problems(graph) == ["output \"y\" is decoded by 'median', which is none of mean, sum, last"]
 
 
 def test_shapes_stay_within_limits() -> None:
