@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
+
+from snnc.nn import SAFormer
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 if str(DIGITS) not in sys.path:
@@ -43,6 +46,22 @@ def random_vit() -> nn.Module:
     return DigitsViT().eval()
 
 
+def small_saformer(**options: Any) -> SAFormer:
+    """A SAFormer for 8x8 images in evaluation mode, its batch norms set by what they saw."""
+    torch.manual_seed(6)
+    settings: dict[str, Any] = {"stages": ((8, 1), (12, 2)), "heads": 2, "hidden": 16, **options}
+    network = SAFormer(**settings)
+    with torch.no_grad():
+        for _ in range(5):
+            network(image_grid(32))
+    return network.eval()
+
+
+def image_grid(count: int) -> Tensor:
+    """Return digits as a network reads them, multiples of 1/16."""
+    return images("digits_test.npz", count)[0]
+
+
 def images(name: str, count: int | None = None) -> tuple[Tensor, Tensor]:
     """Return inputs and labels of a data file of the examples."""
     with np.load(DIGITS / name) as data:
@@ -50,4 +69,13 @@ def images(name: str, count: int | None = None) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(x.astype(np.float32) / 16), torch.from_numpy(y)
 
 
-__all__ = ["DIGITS", "ResidualBlock", "images", "plain_cnn", "random_vit", "trained_cnn"]
+__all__ = [
+    "DIGITS",
+    "ResidualBlock",
+    "image_grid",
+    "images",
+    "plain_cnn",
+    "random_vit",
+    "small_saformer",
+    "trained_cnn",
+]
