@@ -96,18 +96,19 @@ def evaluate(
     graph: Graph,
     model: str | Path,
     data: Dataset | str | Path | Array | Mapping[str, Array],
-    steps: int = 4,
+    steps: int | None = None,
     *,
     metric: Metric | None = None,
     shapes: Mapping[str, Sequence[int | str]] | None = None,
 ) -> Evaluation:
     """Compare a spiking graph with the ONNX model it was compiled from, at every step up to `steps`.
 
-    `data` as for `compile`; labels need a data file or a `Dataset`. Without labels the metric is the
-    relative error.
+    `steps`: None for as many as data with a time axis have, else 4. `data` as for `compile`; labels need a
+    data file or a `Dataset`. Without labels the metric is the relative error.
     """
     from snnc import evaluation
 
     dataset = as_dataset(data)
     assert dataset is not None
-    return evaluation.evaluate(graph, model, dataset, steps, metric=metric, shapes=shapes)
+    chosen = (dataset.steps(graph) or 4) if steps is None else steps
+    return evaluation.evaluate(graph, model, dataset, chosen, metric=metric, shapes=shapes)

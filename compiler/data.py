@@ -18,6 +18,7 @@ from snnc.backends.inputs import (
     steps_of,
     timed_inputs,
 )
+from snnc.events import frames_from_events, frames_of_samples
 from snnc.ir.errors import DataError, OptionError
 from snnc.ir.types import FLOATS
 
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from snnc.ir.graph import Graph
     from snnc.ir.kernel_types import Array
 
-LABELS = "y"
+__all__ = ["Dataset", "Normalise", "frames_from_events", "load_data", "parse_number", "parse_numbers"]
+
+LABELS, EVENTS = "y", "events"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,16 +179,42 @@ def load_data(
     *,
     normalise: Normalise | None = None,
     limit: int | None = None,
+    bins: int | None = None,
 ) -> Dataset:
-    """Read a data file; `DataError` if it is missing, damaged, or not `.npz`/`.npy`."""
+    """Read a data file; `DataError` if it is missing, damaged, or not `.npz`/`.npy`.
+
+    A file of address events (`events`, `counts`, `size`) becomes frames of `bins` time steps.
+    """
     path = Path(path)
     arrays = _read(path)
     labels = arrays.pop(LABELS, None)
+    if bins is not None or EVENTS in arrays:
+        arrays = _frames(arrays, bins, path)
     if not arrays:
         raise DataError("the file holds no input arrays", where=str(path), help="store the samples as 'x'")
     if limit is not None and limit < 1:
         raise OptionError(f"--limit {limit} leaves no samples", help="give at least 1")
     return Dataset(arrays, labels, normalise or Normalise(), str(path), limit)
+
+
+def _frames(arrays: Mapping[str, Array], bins: int | None, path: Path) -> dict[str, Array]:
+    """Return the frames of a file of address events, as its one input."""
+    if EVENTS not in arrays:
+        raise DataError(
+            "the file holds no address events to share out between time steps",
+            where=str(path),
+            help="leave out --bins, or store events [E, 4] as 'events'",
+        )
+    if bins is None:
+        raise DataError(
+            "the file holds address events; say how many time steps share them out",
+            where=str(path),
+            help="give --bins T (bins=T in Python)",
+        )
+    try:
+        return {"x": frames_of_samples(arrays, bins)}
+    except DataError as error:
+        raise DataError(error.message, where=str(path), help=error.help) from error
 
 
 def _read(path: Path) -> dict[str, Array]:

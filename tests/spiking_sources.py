@@ -26,10 +26,13 @@ FIRST = (RANDOM.integers(-4, 8, (HIDDEN, INPUTS)) / 8).astype(np.float32)
 SECOND = (RANDOM.integers(-8, 8, (CLASSES, HIDDEN)) / 8).astype(np.float32)
 
 
-def one_step_model(decode: Decode | None = None, *, batch: int | str = "N") -> onnx.ModelProto:
+def one_step_model(
+    decode: Decode | None = None, *, batch: int | str = "N", frame: tuple[int, ...] = (INPUTS,)
+) -> onnx.ModelProto:
     """Linear, integrate-and-fire neurons (threshold 1, subtracted reset), linear; the state is `if.v`."""
     nodes = [
-        helper.make_node("Gemm", ["x", "first"], ["current"], transB=1),
+        helper.make_node("Flatten", ["x"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "first"], ["current"], transB=1),
         helper.make_node("Add", ["if.v", "current"], ["m"]),
         helper.make_node("GreaterOrEqual", ["m", "one"], ["fires"]),
         helper.make_node("Cast", ["fires"], ["spikes"], to=TensorProto.FLOAT),
@@ -38,7 +41,7 @@ def one_step_model(decode: Decode | None = None, *, batch: int | str = "N") -> o
     ]
     model = onnx_model(
         nodes,
-        {"x": (batch, INPUTS), "if.v": (batch, HIDDEN)},
+        {"x": (batch, *frame), "if.v": (batch, HIDDEN)},
         {"y": (batch, CLASSES), "if.v_next": (batch, HIDDEN)},
         {"first": FIRST, "second": SECOND, "one": np.ones((), np.float32)},
     )
@@ -47,10 +50,10 @@ def one_step_model(decode: Decode | None = None, *, batch: int | str = "N") -> o
     return model
 
 
-def graph_of_it(decode: Decode = "mean") -> Graph:
+def graph_of_it(decode: Decode = "mean", frame: tuple[int, ...] = (INPUTS,)) -> Graph:
     """Return the same network as a graph."""
-    b = Builder(N, INPUTS)
-    current = b("linear", b.x, weight=FIRST)
+    b = Builder(N, *frame)
+    current = b("linear", b("reshape", b.x, shape=(N, INPUTS)), weight=FIRST)
     quantum = np.ones((1, 1), np.float32)
     spikes = b("neuron", current, codebook=Binary(), quantum=quantum, site="spikes", name="if")
     graph = b.outputs(y=b("linear", spikes, weight=SECOND))

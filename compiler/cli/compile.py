@@ -191,10 +191,7 @@ def refuse_idle_options(
     calibration: Path | None, data: DataOptions, load: Sequence[Path], chosen: dict[str, Any]
 ) -> None:
     """Refuse options that would have no effect beside the others."""
-    if calibration is None and (data.normalises or data.limit is not None):
-        raise click.UsageError(
-            "--scale, --mean, --std and --limit are about --calibration, which is not given."
-        )
+    data.refuse_idle(calibration)
     if chosen["pipeline"] is None:
         if load:
             raise click.UsageError("--load offers passes for --pipeline, which is not given.")

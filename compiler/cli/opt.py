@@ -75,10 +75,7 @@ def opt(
     from snnc.ir.text import print_graph
     from snnc.passes.pipeline import parse_pipeline
 
-    if calibration is None and (data.normalises or data.limit is not None):
-        raise click.UsageError(
-            "--scale, --mean, --std and --limit are about --calibration, which is not given."
-        )
+    data.refuse_idle(calibration)
     if output is not None:
         check_writable(output, calibration)
         check_network_name(output)
@@ -128,7 +125,7 @@ def context_for(
 
     context = PassContext()
     if calibration is not None:
-        dataset = data.load_for(graph, calibration, notes)
+        dataset = data.load_for(graph, calibration, notes).averaged(graph)
         context.calibration = DatasetCalibration(dataset, activity.update)
         graph.meta["calibration"] = describe_calibration(graph, dataset)
     return context

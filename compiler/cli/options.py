@@ -134,10 +134,18 @@ class DataOptions:
     mean: str | None
     std: str | None
     limit: int | None
+    bins: int | None
 
     @property
     def normalises(self) -> bool:
         return any(text is not None for text in (self.scale, self.mean, self.std))
+
+    def refuse_idle(self, calibration: Path | None) -> None:
+        """Refuse options about calibration data where there are none."""
+        if calibration is None and (self.normalises or self.limit is not None or self.bins is not None):
+            raise click.UsageError(
+                "--scale, --mean, --std, --limit and --bins are about --calibration, which is not given."
+            )
 
     def normalise(self) -> Normalise:
         """Return the normalisation that was given; `OptionError` if it is not one."""
@@ -155,7 +163,7 @@ class DataOptions:
         """Read a data file, normalised as given."""
         from snnc.data import load_data
 
-        return load_data(path, normalise=self.normalise(), limit=self.limit)
+        return load_data(path, normalise=self.normalise(), limit=self.limit, bins=self.bins)
 
     def load_for(self, graph: Graph, path: Path, notes: Notes) -> Dataset:
         """Read a data file, normalised as given or else as the network's calibration data were."""
@@ -164,7 +172,7 @@ class DataOptions:
         if self.normalises:
             return self.load(path)
         recorded = recorded_normalise(graph.meta)
-        dataset = load_data(path, normalise=recorded, limit=self.limit)
+        dataset = load_data(path, normalise=recorded, limit=self.limit, bins=self.bins)
         shown = show_normalise(recorded)
         if shown:
             notes.note(
@@ -174,19 +182,28 @@ class DataOptions:
 
 
 def data_options(command: Command) -> Command:
-    """Add --scale, --mean, --std and --limit; the command receives them as `data`, `DataOptions`."""
+    """Add --scale, --mean, --std, --limit and --bins; the command receives them as `data`, `DataOptions`."""
 
     @functools.wraps(command)
     def collected(
-        *, scale: str | None, mean: str | None, std: str | None, limit: int | None, **others: Any
+        *,
+        scale: str | None,
+        mean: str | None,
+        std: str | None,
+        limit: int | None,
+        bins: int | None,
+        **others: Any,
     ) -> None:
-        command(data=DataOptions(scale, mean, std, limit), **others)
+        command(data=DataOptions(scale, mean, std, limit, bins), **others)
 
     options = (
         click.option("--scale", metavar="NUMBER", help="Multiply the samples, for example by 1/255."),
         click.option("--mean", metavar="NUMBERS", help="Then subtract, per channel: .485,.456,.406."),
         click.option("--std", metavar="NUMBERS", help="Then divide, per channel: .229,.224,.225."),
         click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Take the first N samples."),
+        click.option(
+            "--bins", type=click.IntRange(min=1), metavar="T", help="Count address events in T time steps."
+        ),
     )
     result: Command = collected
     for option in reversed(options):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from onnx import helper, save_model
 
+from snnc.data import frames_from_events
 from snnc.ir import archive
 from tests.cli.test_bad_input import refuse
 from tests.harness import onnx_model
@@ -167,3 +168,37 @@ def test_the_last_step_of_a_softmax_is_no_answer(snnc: Snnc, tmp_path: Path, fun
     command = ["compile", function, "-o", tmp_path / "net.sir", "--decode", "last", "-q"]
     refuse(snnc, *command, code=2, says="it depends on the expectation node expect.softmax from attention")
     assert not (tmp_path / "net.sir").exists()
+
+
+# address events
+
+
+def test_address_events_end_to_end(snnc: Snnc, tmp_path: Path) -> None:
+    """From lists of events to the agreement of both networks at every step."""
+    random, counts, frame = np.random.default_rng(8), np.array([40, 25, 60]), (2, 1, 3)
+    events = np.stack([random.integers(0, high, counts.sum()) for high in (1000, 3, 1, 2)], axis=1)
+    samples = np.split(events, counts.cumsum()[:-1])
+    frames = np.stack([frames_from_events(part, 4, 1, 3) for part in samples], axis=1)
+    answers = outputs_of_it(frames.reshape(4, 3, -1).astype(np.float32)).sum(axis=0).argmax(axis=1)
+    np.savez(tmp_path / "events.npz", events=events, counts=counts, size=[1, 3], y=answers)
+    save_model(one_step_model(frame=frame), tmp_path / "model.onnx")
+    archive.save(graph_of_it("sum", frame), tmp_path / "net.sir")
+    command = [
+        "eval",
+        tmp_path / "net.sir",
+        "--model",
+        tmp_path / "model.onnx",
+        "--data",
+        tmp_path / "events.npz",
+    ]
+    result = json.loads(snnc(*command, "--bins", "4", "--json").stdout)
+    assert len(result["steps"]) == 4
+    assert all(step["agreement"] == 1 and step["relative_error"] == 0 for step in result["steps"])
+    assert result["steps"][-1]["value"] == 1
+    assert "give --bins T" in refuse(snnc, *command, code=1, says="the file holds address events")
+
+
+def test_bins_without_calibration_data(snnc: Snnc, tmp_path: Path) -> None:
+    save_model(one_step_model(), tmp_path / "model.onnx")
+    command = ["compile", tmp_path / "model.onnx", "-o", tmp_path / "net.sir", "--bins", "4"]
+    refuse(snnc, *command, code=2, says="--bins are about --calibration", shows="Error: ")
