@@ -137,6 +137,7 @@ class Dataset:
             raise DataError(
                 f"'y' has shape {list(self.labels.shape)}; expected one label per sample [{samples}]",
                 where=self.source,
+                help="samples come first, or second behind the time axis of data that vary in time",
             )
 
     def count(self, graph: Graph) -> int:

@@ -94,10 +94,7 @@ def eval_(
         show_evaluation(result)
 
 
-STEPPED = (
-    "the model is one time step with states: ANN is that model run for as many steps, densely, "
-    "at t for the ratios and at T in the first row"
-)
+STEPPED = "ANN: the model is one time step with states, run densely for as many steps (first row: for all)"
 
 
 def show_evaluation(result: Evaluation) -> None:
