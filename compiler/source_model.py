@@ -10,7 +10,7 @@ import onnxruntime
 
 from snnc.backends.onnx.session import FATAL_ONLY, RUNTIME_ERRORS, UNSOUND_OPTIMISERS
 from snnc.frontend import load_onnx
-from snnc.frontend.recurrent_state import recurrent_states
+from snnc.frontend.recurrent_state import SUFFIX, recurrent_states
 from snnc.ir.errors import DataError, ModelError
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class SourceModel:
     """An ONNX model in onnxruntime; `tensors` are intermediate tensors to return besides the outputs.
 
-    A model exported with a fixed batch is run one batch of that size after the other. Of a model that is one
+    A model exported with a fixed batch is run one batch of that size after the other, the last one filled up
+    with copies of the last sample. Of a model that is one
     time step, `states` maps the inputs that are its states to the outputs that replace them.
     """
 
@@ -31,7 +32,11 @@ class SourceModel:
         self.path = str(path)
         source: str | bytes = self.path
         model = load_onnx(path)
-        self.states = {state.input: state.output for state in recurrent_states(model)}
+        try:
+            self.states = {state.input: state.output for state in recurrent_states(model)}
+        except ModelError as error:
+            error.where = self.path
+            raise
         if tensors:
             known = {name for node in model.graph.node for name in node.output}
             outputs = {output.name for output in model.graph.output}
@@ -60,7 +65,8 @@ class SourceModel:
             raise DataError(
                 f"the model has an input {missing[0]!r}, the network has none of that name",
                 where=self.path,
-                help="give the model that the network was compiled from",
+                help="give the model that the network was compiled from; if this is the state of a single "
+                f"time step, its next value must be the output {missing[0] + SUFFIX!r}",
             )
         feeds = {item.name: convert(inputs[item.name], item.type) for item in self._inputs}
         fixed = self._fixed_batch(feeds)
@@ -68,7 +74,7 @@ class SourceModel:
             if fixed is None:
                 return dict(zip(self.outputs, self._session.run(None, feeds), strict=True))
             parts = [
-                self._session.run(None, {name: array[start : start + fixed] for name, array in feeds.items()})
+                self._session.run(None, {name: rows(array, start, fixed) for name, array in feeds.items()})
                 for start in range(0, len(next(iter(feeds.values()))), fixed)
             ]
         except RUNTIME_ERRORS as error:
@@ -76,7 +82,12 @@ class SourceModel:
                 f"onnxruntime cannot run the model on these data: {error}", where=self.path
             ) from error
         joined = [np.concatenate(series) for series in zip(*parts, strict=True)]
-        return dict(zip(self.outputs, joined, strict=True))
+        # Batch and heads may share an axis: of all rows there are, the same part is of real samples.
+        count, filled = len(next(iter(feeds.values()))), fixed * len(parts)
+        return {
+            name: array[: len(array) * count // filled]
+            for name, array in zip(self.outputs, joined, strict=True)
+        }
 
     def zero_states(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Return the states before the first step, for one batch of the other inputs."""
@@ -111,11 +122,13 @@ class SourceModel:
         if not isinstance(fixed, int):
             return None
         count = len(next(iter(feeds.values())))
-        if count % fixed:
-            raise DataError(
-                f"the model takes {fixed} samples at a time; {count} are left over", where=self.path
-            )
         return None if count == fixed else fixed
+
+
+def rows(array: Array, start: int, count: int) -> Array:
+    """Return so many samples from `start` on, the last one again where there are not enough."""
+    there = array[start : start + count]
+    return np.concatenate([there, np.repeat(there[-1:], count - len(there), axis=0)])
 
 
 def convert(array: Array, wanted: str) -> Array:

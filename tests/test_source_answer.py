@@ -64,11 +64,30 @@ def test_every_batch_starts_at_rest(tmp_path: Path) -> None:
     np.testing.assert_array_equal(answers(source, graph, {"x": x}, STEPS, graph.outputs[0]), first)
 
 
-def test_a_fixed_batch_is_stepped_in_parts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("batch", [1, 2, 4, 6, 9])
+def test_a_fixed_batch_is_stepped_in_parts(tmp_path: Path, batch: int) -> None:
     x, graph = event_frames(STEPS, 6), graph_of_it()
-    source = SourceModel(saved(one_step_model(batch=2), tmp_path))
+    source = SourceModel(saved(one_step_model(batch=batch), tmp_path))
     found = answers(source, graph, {"x": x}, STEPS, graph.outputs[0])
     np.testing.assert_allclose(found, decoded(outputs_of_it(x), "mean"), atol=1e-6)
+
+
+def test_a_damaged_declaration_of_states_names_the_file(tmp_path: Path) -> None:
+    model = one_step_model()
+    model.metadata_props.add(key="snnc.state", value='{"if.v": "y"}')
+    path = saved(model, tmp_path)
+    with pytest.raises(ModelError, match=r"the state 'if\.v' and its next value 'y' differ") as caught:
+        SourceModel(path)
+    assert caught.value.where == str(path)
+
+
+def test_a_state_without_successor_is_an_input_that_nobody_gives(tmp_path: Path) -> None:
+    model, graph = one_step_model(), graph_of_it()
+    del model.graph.output[1]
+    source = SourceModel(saved(model, tmp_path))
+    with pytest.raises(DataError, match=r"the model has an input 'if\.v'") as caught:
+        answers(source, graph, {"x": event_frames(1, 2)[0]}, 1, graph.outputs[0])
+    assert "its next value must be the output 'if.v_next'" in (caught.value.help or "")
 
 
 def test_a_state_of_unknown_size_is_refused(tmp_path: Path) -> None:
@@ -168,3 +187,13 @@ def test_an_output_that_the_model_has_not(tmp_path: Path) -> None:
         x = np.ones((2, 4, 3) if varying else (4, 3), np.float32)
         with pytest.raises(DataError, match="the model has no output 'z'"):
             answers(source, graph, {"x": x}, 2, other.outputs[0])
+
+
+def test_a_fixed_batch_is_filled_up_and_cut_again(tmp_path: Path) -> None:
+    """Four samples at a time, two rows of the output each."""
+    nodes = [helper.make_node("Reshape", ["x", "rows"], ["y"])]
+    shapes = {"x": (4, 2, 3)}, {"y": (8, 3)}
+    model = onnx_model(nodes, *shapes, {"rows": np.array([-1, 3], np.int64)})
+    x = np.random.default_rng(7).normal(size=(6, 2, 3)).astype(np.float32)
+    found = SourceModel(saved(model, tmp_path)).run({"x": x})
+    np.testing.assert_array_equal(found["y"], x.reshape(12, 3))
