@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Dataset", "Normalise", "frames_from_events", "load_data", "parse_number", "parse_numbers"]
 
-LABELS, EVENTS = "y", "events"
+LABELS, EVENTS, SIZE = "y", "events", "size"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,8 @@ def load_data(
     path = Path(path)
     arrays = _read(path)
     labels = arrays.pop(LABELS, None)
-    if bins is not None or EVENTS in arrays:
+    # An input may be called events, too; lists of them come with the sensor's size.
+    if bins is not None or {EVENTS, SIZE} <= arrays.keys():
         arrays = _frames(arrays, bins, path)
     if not arrays:
         raise DataError("the file holds no input arrays", where=str(path), help="store the samples as 'x'")

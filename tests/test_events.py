@@ -133,6 +133,11 @@ def test_files_that_make_no_sense(tmp_path: Path, changed: dict[str, np.ndarray]
     assert caught.value.where == str(tmp_path / "events.npz")
 
 
+def test_an_input_may_be_called_events(tmp_path: Path) -> None:
+    frames = np.zeros((3, 2, HEIGHT, WIDTH), np.float32)
+    assert load_data(stored(tmp_path, events=frames)).arrays["events"].shape == frames.shape
+
+
 def test_bins_and_events_go_together(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the file holds address events") as caught:
         load_data(stored(tmp_path, **GOOD))
