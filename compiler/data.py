@@ -20,6 +20,7 @@ from snnc.backends.inputs import (
 )
 from snnc.events import frames_from_events, frames_of_samples
 from snnc.ir.errors import DataError, OptionError
+from snnc.ir.shapes import batch_axis
 from snnc.ir.types import FLOATS
 
 if TYPE_CHECKING:
@@ -128,9 +129,22 @@ class Dataset:
                     f"no data for the input {name!r}", where=self.source, help=f"the file holds {have}"
                 )
             raw[name] = arrays[name]
+        if not any(batch_axis(value.type.shape) is not None for value in graph.inputs):
+            return self._checked_whole(graph, raw)
         check_shapes(graph, raw, self.source)
         self._check_labels(batch_size_of(graph, raw))
         return raw if self.limit is None else next(split_batches(graph, raw, self.limit))
+
+    def _checked_whole(self, graph: Graph, raw: Mapping[str, Array]) -> dict[str, Array]:
+        """Return what a network takes whose number of samples is fixed, the first axis of its inputs."""
+        axes = {value.name or "": int(is_timed(value, raw[value.name or ""])) for value in graph.inputs}
+        counts = {name: raw[name].shape[axis] for name, axis in axes.items() if raw[name].ndim > axis}
+        self._check_labels(next(iter(counts.values()), 1))
+        limited = {
+            name: array[(slice(None),) * axes[name] + (slice(self.limit),)] for name, array in raw.items()
+        }
+        check_shapes(graph, limited, self.source)
+        return limited
 
     def _check_labels(self, samples: int) -> None:
         if self.labels is not None and self.labels.shape != (samples,):

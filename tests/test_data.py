@@ -91,6 +91,17 @@ def test_calibration_takes_the_mean_over_the_steps() -> None:
     assert plain.averaged(network()) is plain
 
 
+@pytest.mark.parametrize(("x", "axis"), [(CONSTANT, 0), (VARYING, 1)], ids=["constant", "varying"])
+def test_a_fixed_number_of_samples_can_be_cut_out(x: np.ndarray, axis: int) -> None:
+    b = Builder(2, 2, 2, 2)
+    graph = b.outputs(y=b("relu", b.x))
+    inputs, labels = next(Dataset({"x": x}, LABELS, limit=2).batches(graph, 100))
+    np.testing.assert_array_equal(inputs["x"], np.take(x, [0, 1], axis=axis))
+    assert labels is not None
+    with pytest.raises(DataError, match="takes 2 x 2 x 2 x 2, or T x 2 x 2 x 2 x 2"):
+        Dataset({"x": x}).count(graph)
+
+
 # Refusals.
 
 
