@@ -11,7 +11,7 @@ into any module that torch.fx can trace, `initialisation` chooses its levels fro
 
 Spiking networks, trained as such: `lif` is the neuron, `saformer` a transformer of it, `fixed_point` makes
 the copy whose sums are exact, `spiking_export` writes one time step of it as ONNX, with the operators of
-`spiking_functions`.
+`spiking_functions`. `swap` turns a trained vision transformer's attention into SAFormer's, to be fine-tuned.
 
     network = SAFormer(image=(8, 8), depth=2, steps=4)
     deployed = to_fixed_point(network, images[:1], input_bits=4)
@@ -37,6 +37,7 @@ from snnc.nn.quantiser import PolarityQuant, quantisers, quantising
 from snnc.nn.replace import replace_activations
 from snnc.nn.saformer import DepthwiseConvModule, SAFormer, SpikeAggregatedSelfAttention
 from snnc.nn.spiking_export import export_spiking_onnx
+from snnc.nn.swap import distillation_loss, swap_attention
 from snnc.nn.training import fine_tune
 
 del _torch
@@ -48,6 +49,7 @@ __all__ = [
     "SAFormer",
     "SiteReport",
     "SpikeAggregatedSelfAttention",
+    "distillation_loss",
     "export_onnx",
     "export_spiking_onnx",
     "fine_tune",
@@ -56,5 +58,6 @@ __all__ = [
     "quantising",
     "replace_activations",
     "reset_state",
+    "swap_attention",
     "to_fixed_point",
 ]
