@@ -1,12 +1,13 @@
 """Codebooks: the payloads a neuron may emit in one time step, and which one a membrane selects.
 
 A residual quantiser (methods: "one neuron, many codebooks") emits k = Q_K(u) for the normalised membrane
-u = m / q. Adding a neuron type is adding one class here.
+u = m / q. Adding a neuron type is adding one class here. Its `mirrored` codebook also holds the negatives of
+its payloads, with the same rounding: what differential coding sends.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
@@ -53,6 +54,9 @@ class Binary:
     def payload(self) -> Payload:
         return Payload(0, 1)
 
+    def mirrored(self) -> MultiSpike:
+        return MultiSpike(-1, 1, "floor")
+
     def quantise(self, u: Array, out: Array | None = None) -> Array:
         return np.greater_equal(u, 1, out=np.empty_like(u) if out is None else out, casting="unsafe")
 
@@ -66,6 +70,9 @@ class Ternary:
     @property
     def payload(self) -> Payload:
         return Payload(-1, 1)
+
+    def mirrored(self) -> Ternary:
+        return self
 
     def quantise(self, u: Array, out: Array | None = None) -> Array:
         rounded = np.trunc(u, out=out)
@@ -92,6 +99,10 @@ class MultiSpike:
     @property
     def payload(self) -> Payload:
         return Payload(self.lo, self.hi)
+
+    def mirrored(self) -> MultiSpike:
+        reach = max(-self.lo, self.hi)
+        return replace(self, lo=-reach, hi=reach)
 
     def quantise(self, u: Array, out: Array | None = None) -> Array:
         rounded = np.rint(u, out=out) if self.rounding == "nearest" else np.floor(u, out=out)
@@ -124,6 +135,9 @@ class PowerOfTwo:
     def payload(self) -> Payload:
         top = 2 ** (self.levels - 1)
         return Payload(-top if self.signed else 0, top, powers_of_two=True)
+
+    def mirrored(self) -> PowerOfTwo:
+        return replace(self, signed=True)
 
     @property
     def members(self) -> tuple[int, ...]:

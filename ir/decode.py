@@ -20,6 +20,8 @@ def decode_problem(graph: Graph, output: Output) -> str | None:
     """
     if output.decode != "last":
         return None
+    if graph.coding == "differential":
+        return f"output {output.name!r} cannot be decoded by its last step: it carries changes"
     pending, seen = [output.value], {output.value}
     while pending:
         node = pending.pop().node

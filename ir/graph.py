@@ -21,6 +21,8 @@ from snnc.ir.ops import get_op
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from snnc.ir.codebooks import Codebook
+    from snnc.ir.coding import Coding
     from snnc.ir.decode import Decode
     from snnc.ir.kernel_types import Array
     from snnc.ir.op import AttributeValue
@@ -93,11 +95,13 @@ class Output:
 class Graph:
     """One time step of a network: inputs, nodes in execution order, outputs, and the tensor table.
 
-    `meta` is the record of how the graph came about; it travels in the `.sir` file.
+    `coding` is how streams stand for values. `meta` is the record of how the graph came about; it travels in
+    the `.sir` file.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, coding: Coding = "rate") -> None:
         self.name = name
+        self.coding = coding
         self.inputs: list[Value] = []
         self.outputs: list[Output] = []
         self.tensors: dict[str, Array] = {}
@@ -220,7 +224,12 @@ class Graph:
         if node.expect and not node.op.expectation:
             raise TypeInferenceError(f"{node.op.name} cannot be wrapped as expect.{node.op.name}")
         infer = node.op.infer_expected if node.expect else node.op.infer_type
-        return infer([operand.type for operand in node.operands], self.resolve(node))
+        return infer([operand.type for operand in node.operands], self.resolve(node), self.coding)
+
+    def sent_codebook(self, node: Node) -> Codebook:
+        """Return the codebook of what a neuron sends: in differential coding, of changes of either sign."""
+        codebook: Codebook = self.resolve(node)["codebook"]
+        return codebook if self.coding == "rate" else codebook.mirrored()
 
     def constant_value(
         self, array: Array, hint: str, before: Node | None = None, origin: Sequence[str] = ()
@@ -288,7 +297,7 @@ class Graph:
 
     def copy(self) -> Graph:
         """Return an independent graph; the arrays themselves are shared, they are never written to."""
-        other = Graph(self.name)
+        other = Graph(self.name, self.coding)
         other.meta = dict(self.meta)
         mapping: dict[Value, Value] = {}
         for value in self.inputs:

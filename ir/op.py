@@ -22,6 +22,7 @@ from snnc.ir.types import SpikeType, TensorType, Type, dtype_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from snnc.ir.coding import Coding
     from snnc.ir.kernel_types import Array
 
 
@@ -135,6 +136,10 @@ class Op:
     `fan_out(shape, result_shape, **attributes)`: for an op with synapses (or windows), how many each element
     of the first operand drives (shapes for one sample); broadcastable to the first one.
     `cost`: multiply-accumulates per output element of an op that is not synaptic (energy estimates).
+    `constant_term`: the attributes that a jointly affine F adds whatever its operands are; `branches`: for an
+    op that is not linear, the operands it is affine in while the others are constant.
+    `differential(**attributes)`: for an op that keeps state, why it cannot work in differential coding, or
+    None; without this rule it cannot.
     `special`: special functions (exp, sqrt, division, …) per output element, counted and never priced.
     """
 
@@ -152,6 +157,9 @@ class Op:
     cost: float = 0.0
     special: float = 0.0
     expectation: bool = True
+    constant_term: tuple[str, ...] = ()
+    branches: tuple[int, ...] = ()
+    differential: Callable[..., str | None] | None = None
 
     @property
     def variadic(self) -> bool:
@@ -198,8 +206,46 @@ class Op:
             return f"{self.name}.{name} is {value!r}; it must be one of {', '.join(declared.choices)}"
         return None
 
-    def infer_type(self, types: Sequence[Type], attributes: Mapping[str, Any]) -> Type:
-        """Return the result type: the declared rule on tensors, then spikes where payloads survive."""
+    def affine_in(self, operand: int) -> bool:
+        """Tell whether an operand that is constant adds a constant to the result."""
+        return self.role is Role.LINEAR or operand in self.branches
+
+    def linear_part(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the attributes of x -> F(x) - F(0), for an F affine in all operands."""
+        without = {
+            name: None if self.attributes[name].default is None else _zero_like(attributes[name])
+            for name in self.constant_term
+        }
+        return {**attributes, **without}
+
+    def infer_type(
+        self, types: Sequence[Type], attributes: Mapping[str, Any], coding: Coding = "rate"
+    ) -> Type:
+        """Return the result type: the declared rule on tensors, then spikes where payloads survive.
+
+        Changes of spikes are spikes again only behind a linear op.
+        """
+        if coding == "rate":
+            return self._infer_rate(types, attributes)
+        result = self._infer_rate(types, self.in_differential_coding(attributes))
+        keeps = self.role is not Role.NONLINEAR or self.branches
+        return result if keeps else _as_tensor(result)
+
+    def in_differential_coding(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the attributes with mirrored codebooks; refuse an op that cannot work on changes."""
+        if self.role is Role.STATEFUL:
+            reason = "it keeps state" if self.differential is None else self.differential(**attributes)
+            if reason is not None:
+                raise TypeInferenceError(
+                    f"{self.name} cannot work in differential coding: {reason}",
+                    help="leave out --coding differential (or set-coding)",
+                )
+        return {
+            name: value.mirrored() if isinstance(value, Codebook) else value
+            for name, value in attributes.items()
+        }
+
+    def _infer_rate(self, types: Sequence[Type], attributes: Mapping[str, Any]) -> Type:
         self.check_operand_count(len(types))
         result = self.infer(*(_as_tensor(type_) for type_ in types), **attributes)
         if self.role is Role.STATEFUL or self.payload is None:
@@ -212,18 +258,20 @@ class Op:
             return result
         return SpikeType(payload, result.shape, any(type_.scaled for type_ in spikes))
 
-    def infer_expected(self, types: Sequence[Type], attributes: Mapping[str, Any]) -> Type:
-        """Return the type of `expect.<op>`: real, except for a homogeneous op that keeps spikes.
+    def infer_expected(
+        self, types: Sequence[Type], attributes: Mapping[str, Any], coding: Coding = "rate"
+    ) -> Type:
+        """Return the type of `expect.<op>`: real, except for a homogeneous op that keeps spikes (rate coding).
 
         Then O(t) = F(S(t)) - F(S(t-1)) is an integer between F(x) and -F(-x), because each such F is convex
         or concave. It is none if positive and negative spikes may have different scales.
         """
-        result = self.infer_type(types, attributes)
-        if not isinstance(result, SpikeType):
-            return result
+        result = self._infer_rate(types, attributes)
+        if not isinstance(result, SpikeType) or coding == "differential":
+            return _as_tensor(result)
         if result.scaled and result.payload.lo < 0:
             return TensorType("f32", result.shape)
-        mirrored = self.infer_type([_mirrored(type_) for type_ in types], attributes)
+        mirrored = self._infer_rate([_mirrored(type_) for type_ in types], attributes)
         if not self.homogeneous or not isinstance(mirrored, SpikeType):
             return TensorType("f32", result.shape)
         lo = min(result.payload.lo, -mirrored.payload.hi)
@@ -248,6 +296,10 @@ def _mirrored(type_: Type) -> Type:
         return type_
     payload = type_.payload
     return replace(type_, payload=Payload(-payload.hi, -payload.lo, payload.powers_of_two))
+
+
+def _zero_like(value: Any) -> Any:
+    return np.zeros_like(value) if isinstance(value, np.ndarray) else type(value)(0)
 
 
 def _as_tensor(type_: Type) -> TensorType:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from snnc.ir.coding import CODINGS
 from snnc.ir.decode import DECODES
 from snnc.ir.errors import SnncError, VerifyError
 from snnc.ir.limits import shape_problem
@@ -39,6 +40,7 @@ def problems(graph: Graph, *, values: bool = True) -> list[str]:
     """
     names = value_names(graph)
     return [
+        *([] if graph.coding in CODINGS else [f"there is no coding {graph.coding!r}"]),
         *_input_problems(graph, names),
         *_node_problems(graph, names),
         *_use_problems(graph, names),

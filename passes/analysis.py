@@ -45,7 +45,7 @@ def passes_mean(node: Node, static: set[Value]) -> bool:
             return len(moving) <= 1
         case Role.NUMERATOR:
             return moving in ([], [0])
-    return not moving or (node.op.name == "where" and 0 not in moving)
+    return all(index in node.op.branches for index in moving)
 
 
 def analog_values(graph: Graph) -> set[Value]:

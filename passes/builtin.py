@@ -15,6 +15,7 @@ from snnc.passes.insert_neurons import InsertNeurons
 from snnc.passes.normalise_thresholds import NormaliseThresholds
 from snnc.passes.raise_patterns import RaisePatterns
 from snnc.passes.raise_quantisers import RaiseQuantisers
+from snnc.passes.set_coding import SetCoding
 from snnc.passes.simplify import Simplify
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ BUILTIN: tuple[type[Pass], ...] = (
     RaisePatterns,
     RaiseQuantisers,
     FuseBatchNorm,
+    SetCoding,
     InsertNeurons,
     ExpectationCompensation,
     ChooseThresholds,

@@ -38,13 +38,14 @@ def expand(node: Node, rewriter: Rewriter) -> bool:
     """linear{W}(neuron(x)) -> linear{W ⊗ payloads}(neuron{level_axis}(x))"""
     graph = rewriter.graph
     given = graph.resolve(node)
-    codebook: PowerOfTwo = given["codebook"]
     dead = not node.result.users and not graph.is_output(node.result)
     if given["level_axis"] is not None or dead:
         return False
     reason = obstacle(node, rewriter)
     if reason is not None:
         return rewriter.decline(node, reason)
+    codebook = graph.sent_codebook(node)
+    assert isinstance(codebook, PowerOfTwo)
     axis = channel_axis(next(iter(node.result.users)))
     channels = static_dim(node.result.type.shape[axis], "the channel axis")
     values = line_values(codebook, given["negative"], axis, channels)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from snnc.ir.codebooks import PowerOfTwo
 from snnc.ir.shapes import static_dim
 from snnc.passes.base import Pass, PassContext
 from snnc.passes.rewriter import Rewriter, rewrite
@@ -59,7 +60,9 @@ def replace_neuron(node: Node, rewriter: Rewriter) -> bool:
 def on_first_lines(node: Node, value: Value, rewriter: Rewriter) -> Value:
     """Return y on the line of payload 1 of every channel, 0 on the others."""
     given = rewriter.graph.resolve(node)
-    axis, lines = given["level_axis"], len(given["codebook"].members)
+    codebook = rewriter.graph.sent_codebook(node)
+    assert isinstance(codebook, PowerOfTwo)
+    axis, lines = given["level_axis"], len(codebook.members)
     channels = static_dim(value.type.shape[axis], "the channel axis")
     first = np.tile(np.eye(1, lines, dtype=np.float32)[0], channels)
     shape = [-1 if index == axis else 1 for index in range(len(value.type.shape))]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from snnc.backends.reference.differential import make_differential_state
 from snnc.backends.reference.state import DelayState, ExpectState, NeuronState, PureState, State
 from snnc.ir.op import Role
 from snnc.ir.shapes import fill_batch
@@ -55,10 +56,11 @@ class Program:
         for node in graph:
             slots[node.result] = len(slots)
         dead = last_uses(graph, invariant)
+        make = make_state if graph.coding == "rate" else make_differential_state
         self.start = [
             Instruction(
                 node,
-                make_state(node, fill_batch(graph.resolve(node), batch), invariant),
+                make(node, fill_batch(graph.resolve(node), batch), invariant),
                 tuple(slots[operand] for operand in node.operands),
                 slots[node.result],
                 tuple(slots[value] for value in dead.get(node, ())),
@@ -70,6 +72,8 @@ class Program:
         self._timed = timed
         self._outputs = [slots[output.value] for output in graph.outputs]
         self._decodes = [output.decode for output in graph.outputs]
+        self._coding = graph.coding
+        self._varies = [output.value not in invariant for output in graph.outputs]
         self._streams = [GONE] * len(slots)
 
     def run(self, inputs: Mapping[str, Array], steps: int, observers: Sequence[Observer] = ()) -> list[Array]:
@@ -89,14 +93,21 @@ class Program:
                 # An observer may look at membranes even after the last step.
                 self._step(t, observers, last=t == steps and not observers)
                 results = [self._streams[slot] for slot in self._outputs]
-                if t == 1:
-                    sums = [x.copy() for x in results]
-                else:
-                    sums = [total + x for total, x in zip(sums, results, strict=True)]
+                sums = self._accumulate(sums, results, t)
                 for series, how, total, y in zip(decoded, self._decodes, sums, results, strict=True):
-                    series.append(decode(how, total, y, t))
+                    rate = self._coding == "rate"
+                    series.append(decode(how, total, y, t) if rate else decode_changes(how, total, t))
         self._streams = [GONE] * len(self._streams)
         return [np.stack(series) for series in decoded]
+
+    def _accumulate(self, sums: Sequence[Array], results: Sequence[Array], t: int) -> list[Array]:
+        """Return, per output, S(t) in rate coding and r(t) in differential coding."""
+        if t == 1:
+            return [x.copy() for x in results]
+        if self._coding == "rate":
+            return [total + x for total, x in zip(sums, results, strict=True)]
+        pairs = zip(sums, results, self._varies, strict=True)
+        return [total + x / np.float32(t) if varies else total for total, x, varies in pairs]
 
     def _step(self, t: int, observers: Sequence[Observer], *, last: bool) -> None:
         streams = self._streams
@@ -139,6 +150,11 @@ def decode(how: Decode, total: Array, y: Array, t: int) -> Array:
             return total
         case "last":
             return y.copy()
+
+
+def decode_changes(how: Decode, decoded: Array, t: int) -> Array:
+    """Return the answer after t steps in differential coding, given r(t): the mean stands for t equal steps."""
+    return decoded * np.float32(t) if how == "sum" else decoded
 
 
 def mean_after(total: Array, t: int) -> Array:

@@ -15,7 +15,7 @@ from threadpoolctl import ThreadpoolController
 from snnc.backends.inputs import batch_size_of, check_inputs, check_steps, split_batches, timed_inputs
 from snnc.backends.reference.program import Observer, Program
 from snnc.ir.decode import decode_problem
-from snnc.ir.errors import BackendError, OptionError, did_you_mean
+from snnc.ir.errors import BackendError, DataError, OptionError, did_you_mean
 from snnc.ir.shapes import Batch, batch_axis, per_sample
 
 if TYPE_CHECKING:
@@ -96,6 +96,11 @@ class Simulator:
         arrays = check_inputs(self.graph, inputs)
         check_steps(self.graph, arrays, steps)
         timed = timed_inputs(self.graph, arrays)
+        if timed and self.graph.coding == "differential":
+            raise DataError(
+                f"the input {min(timed)!r} varies in time; differential coding is for inputs that do not",
+                help="compile with --coding rate",
+            )
         names = self._recorded(record)
         # Observers and progress bars are told one group at a time.
         threads = 1 if observers or progress is not None else self.threads

@@ -31,7 +31,8 @@ class NeuronState:
     """m(t) = v(t-1) + x(t) + b; k(t) = Q(m(t)/q); v(t) = m(t) - q k(t); y(t) = s k(t); v(0) = initial q.
 
     With `negative`, r: u = m(t)/q is divided by r in front of Q where u < 0, and r k(t) takes the place of
-    k(t) behind it where k(t) < 0. With `level_axis`, y(t) is 1 on the line of k(t) and 0 on all others.
+    k(t) behind it where k(t) < 0. With `level_axis`, y(t) is 1 on the line of k(t) and 0 on all others. With
+    reset = zero, v(t) = 0 where k(t) != 0.
     `membrane` is v in units of x; parameters broadcast against x.
     """
 
@@ -50,6 +51,7 @@ class NeuronState:
         self.negative: Array | None = attributes["negative"]
         self.level_axis: int | None = attributes["level_axis"]
         self.initial: float = attributes["initial"]
+        self.resets_to_zero: bool = attributes["reset"] == "zero"
         self.membrane: Array = np.empty(0, np.float32)
         self._payload: Array = np.empty(0, np.float32)
 
@@ -60,7 +62,9 @@ class NeuronState:
             u = np.where(u < 0, u / self.negative, u)
         self.codebook.quantise(u, out=k)
         sent = k if self.negative is None else np.where(k < 0, k * self.negative, k)
-        if not last:
+        if not last and self.resets_to_zero:
+            np.multiply(m, k == 0, out=self.membrane)
+        elif not last:
             np.subtract(m, sent if self.normalised else self.quantum * sent, out=self.membrane)
         if self.level_axis is not None:
             return np.asarray(self.codebook.to_lines(k, self.level_axis))

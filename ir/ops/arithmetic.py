@@ -132,7 +132,7 @@ OPS = (
     ),
     Op(
         "where", "z = x where the condition holds, else y", ("condition", "x", "y"), infer_where, where,
-        Role.NONLINEAR, payload=payload_branches, cost=1,
+        Role.NONLINEAR, payload=payload_branches, cost=1, branches=(1, 2),
     ),
     Op(
         "select", "z = x where condition > 1/2, else y; the condition is a real stream of 0 and 1",

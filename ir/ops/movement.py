@@ -310,6 +310,7 @@ OPS = (
             "value": Attribute(Kind.FLOAT, 0.0, "filler of mode constant"),
         },
         payload=payload_pad,
+        constant_term=("value",),
     ),
     RESIZE,
     Op(

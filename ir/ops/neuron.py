@@ -6,11 +6,11 @@ are the specification. Parameters broadcast against the operand with every axis 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from snnc.ir.codebooks import PowerOfTwo
+from snnc.ir.codebooks import Binary, PowerOfTwo, Ternary
 from snnc.ir.errors import TypeInferenceError
 from snnc.ir.op import Attribute, Kind, Op, Role
 from snnc.ir.shapes import Batch, Shape, show_shape, static_dim
@@ -46,6 +46,7 @@ def infer_neuron(
     negative: Array | None,
     level_axis: int | None,
     initial: float,
+    reset: str,
     low: float | None,
     high: float | None,
     site: str | None,
@@ -61,6 +62,11 @@ def infer_neuron(
         raise TypeInferenceError(f"neuron low {low} is not below high {high}")
     if negative is not None and not (np.isfinite(negative).all() and (negative > 0).all()):
         raise TypeInferenceError("neuron negative must be finite and positive in every channel")
+    if reset == "zero" and not isinstance(codebook, Binary | Ternary):
+        raise TypeInferenceError(
+            f"a neuron with codebook {codebook.name} cannot reset to zero: it would lose what rounding left",
+            help='leave out reset, or use codebook binary or ternary',
+        )
     if level_axis is None:
         return x
     if scale is not None:
@@ -78,6 +84,10 @@ def lines_shape(shape: Shape, codebook: Codebook, axis: int) -> Shape:
     return (*shape[:axis], lines, *shape[axis + 1 :])
 
 
+def differential_neuron(*, reset: str, **attributes: Any) -> str | None:
+    return "a reset to zero forgets what it has not sent" if reset == "zero" else None
+
+
 def infer_delay(x: TensorType, *, steps: int) -> TensorType:
     if steps < 1:
         raise TypeInferenceError(f"delay needs at least one step, got {steps}")
@@ -90,7 +100,9 @@ OPS = (
         "m(t) = v(t-1) + x(t) + bias; k(t) = Q(m(t) / quantum); v(t) = m(t) - quantum k(t); "
         "y(t) = scale k(t); v(0) = initial quantum. With `negative`, r: below 0, m / quantum is divided by r "
         "in front of Q and k multiplied by r behind it. With `level_axis`: y(t) = 1 on the line of k(t), "
-        "0 on the others",
+        "0 on the others. With reset = zero: v(t) = 0 where k(t) != 0. In differential coding: m(t) = v(0) + "
+        "(v(t-1) - v(0)) t / (t-1) + x(t), bias at t = 1 only; rho(t) = rho(t-1) + k(t) / t; k(t) = "
+        "Q±(clip(m(t) / quantum, round(t (lo - rho(t-1))), round(t (hi - rho(t-1))))), Q± onto K and its negatives",
         ("x",),
         infer_neuron,
         None,
@@ -104,11 +116,13 @@ OPS = (
             "negative": Attribute(Kind.TENSOR, None, "quantum of negative payloads, relative to quantum (r)"),
             "level_axis": Attribute(Kind.INT, None, "axis that gets a binary line per channel and payload"),
             "initial": Attribute(Kind.FLOAT, 0.0, "initial membrane in quanta"),
+            "reset": Attribute(Kind.STRING, "subtract", "what a spike does to v", ("subtract", "zero")),
             "low": Attribute(Kind.FLOAT, None, "lower bound of the activation the neuron absorbed"),
             "high": Attribute(Kind.FLOAT, None, "upper bound of the activation the neuron absorbed"),
             "site": Attribute(Kind.STRING, None, "tensor of the source model the neuron stands for"),
         },
         expectation=False,
+        differential=differential_neuron,
     ),
     Op(
         "delay",

@@ -198,6 +198,7 @@ OPS = (
             "epsilon": EPSILON,
         },
         cost=1.0,
+        constant_term=("mean", "beta"),
     ),
     Op(
         "layer_norm",

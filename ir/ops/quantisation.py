@@ -124,6 +124,7 @@ OPS = (
         Role.LINEAR,
         {"scale": SCALE, "zero_point": Attribute(Kind.TENSOR, None, "level of 0 (absent: 0)"), "axis": AXIS},
         cost=1.0,
+        constant_term=("zero_point",),
     ),
     Op(
         "fake_quantise",

@@ -264,6 +264,7 @@ OPS = (
         {**_geometry("[O, C/group, *kernel]"), "group": _GROUP},
         synaptic=True,
         fan_out=fan_out_conv,
+        constant_term=("bias",),
     ),
     Op(
         "conv_transpose",
@@ -279,6 +280,7 @@ OPS = (
         },
         synaptic=True,
         fan_out=fan_out_conv_transpose,
+        constant_term=("bias",),
     ),
     Op(
         "linear",
@@ -293,6 +295,7 @@ OPS = (
         },
         synaptic=True,
         fan_out=fan_out_linear,
+        constant_term=("bias",),
     ),
     Op(
         "matmul",

@@ -50,7 +50,7 @@ class _Builder:
         self.output_names: set[str] = set()
 
     def build(self, document: Document) -> Graph:
-        self.graph.name = document.graph.name
+        self.graph.name, self.graph.coding = document.graph.name, document.graph.coding
         for tensor in document.tensors:
             if tensor.name in self.graph.tensors:
                 fault(tensor.token, f"the tensor {tensor.token} is declared twice")

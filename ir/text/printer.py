@@ -32,7 +32,8 @@ def print_graph(graph: Graph, *, inline_limit: int | None = 64) -> str:
     names = value_names(graph)
     inputs = ", ".join(f"{names[value]}: {value.type}" for value in graph.inputs)
     outputs = ", ".join(_print_output(output, names) for output in graph.outputs)
-    lines = ["sir 1", f"graph {symbol(graph.name)}({inputs}) {{"]
+    coding = "" if graph.coding == "rate" else f" coding {graph.coding}"
+    lines = ["sir 1", f"graph {symbol(graph.name)}({inputs}){coding} {{"]
     lines += [f"  {print_node(node, names)}" for node in graph]
     lines += [f"  return {outputs}".rstrip(), "}"]
     lines += [_print_tensor(name, graph.tensors[name], inline_limit) for name in sorted(graph.tensors)]

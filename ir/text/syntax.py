@@ -13,7 +13,8 @@ from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedToken
 from lark.lexer import PatternStr
 
 from snnc.ir.codebooks import Payload
-from snnc.ir.errors import ParseError, TypeInferenceError
+from snnc.ir.coding import CODINGS
+from snnc.ir.errors import ParseError, TypeInferenceError, did_you_mean
 from snnc.ir.limits import shape_problem
 from snnc.ir.op import TensorRef
 from snnc.ir.shapes import Batch
@@ -23,6 +24,7 @@ from snnc.ir.types import SpikeType, TensorType
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from snnc.ir.coding import Coding
     from snnc.ir.shapes import Dim, Shape
     from snnc.ir.types import Type
 
@@ -81,6 +83,7 @@ class OutputText(NamedTuple):
 
 class GraphText(NamedTuple):
     name: str
+    coding: Coding
     inputs: Sequence[InputText]
     nodes: Sequence[NodeText]
     outputs: Sequence[OutputText]
@@ -218,8 +221,8 @@ class _Reader(Transformer[Token, Any]):
     def start(self, version: Token, graph: GraphText, *tensors: TensorText) -> Document:
         return Document(graph, tensors)
 
-    def graph(self, name: Token, inputs: Any, nodes: Any, outputs: Any) -> GraphText:
-        return GraphText(unquote(name, 1), inputs, nodes, outputs)
+    def graph(self, name: Token, inputs: Any, coding: Token | None, nodes: Any, outputs: Any) -> GraphText:
+        return GraphText(unquote(name, 1), _coding(coding), inputs, nodes, outputs)
 
     def inputs(self, *inputs: InputText) -> Sequence[InputText]:
         return inputs
@@ -313,6 +316,16 @@ class _Reader(Transformer[Token, Any]):
 
     def tensor(self, name: Token, type_: TypeText, elements: Token | None) -> TensorText:
         return TensorText(unquote(name, 1), name, type_, elements)
+
+
+def _coding(token: Token | None) -> Coding:
+    """Return the coding of a graph's head; rate where it names none."""
+    known = {str(coding): coding for coding in CODINGS}
+    if token is None:
+        return "rate"
+    if token not in known:
+        fault(token, f"there is no coding {str(token)!r}", did_you_mean(token, known))
+    return known[token]
 
 
 def _dim(token: Token) -> Dim:
