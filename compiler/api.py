@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from snnc.driver import Options, as_dataset, compile_model
 from snnc.ir import archive
+from snnc.ir.coding import CODINGS
 from snnc.ir.decode import DECODES
 from snnc.ir.errors import OptionError
 from snnc.methods import Settings
@@ -33,6 +34,8 @@ def compile(
     thresholds: Literal["mse", "max", "percentile"] | None = None,
     per: Literal["channel", "tensor"] | None = None,
     batch_norm: Literal["weights", "thresholds"] = "weights",
+    coding: Literal["rate", "differential"] = "rate",
+    reset: Literal["subtract", "zero"] = "subtract",
     energy: float | None = None,
     max_loss: float | None = None,
     pipeline: str | None = None,
@@ -43,7 +46,8 @@ def compile(
 
     `calibration`: a data file, an array, arrays by input name, or a `Dataset` (which can normalise);
     None: synthetic inputs and a warning. `steps` is the default number of time steps that the record keeps.
-    `levels`, `thresholds`, `per` and `batch_norm` set the method's passes; `pipeline` replaces them all.
+    `levels`, `thresholds`, `per`, `batch_norm`, `coding` and `reset` set the method's passes; `pipeline`
+    replaces them all.
     `energy` (ratio to the source network in float32) or `max_loss` (points of accuracy, or of agreement where
     the calibration data have no labels) is met at T=1; half of the data are then kept to measure the loss on.
     `shapes` pins dimensions: `{"tokens": ("N", 128)}`. `decode`: the answer is
@@ -56,7 +60,9 @@ def compile(
     check_choice("per", per, (None, "channel", "tensor"))
     check_choice("decode", decode, (None, *DECODES))
     check_choice("batch_norm", batch_norm, ("weights", "thresholds"))
-    settings = Settings(levels, thresholds, per, batch_norm)
+    check_choice("coding", coding, CODINGS)
+    check_choice("reset", reset, ("subtract", "zero"))
+    settings = Settings(levels, thresholds, per, batch_norm, coding, reset)
     options = Options(
         method, settings, steps, pipeline, shapes, energy=energy, max_loss=max_loss, decode=decode
     )

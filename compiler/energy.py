@@ -2,7 +2,8 @@
 
 Priced: synaptic accumulates (unit spikes times the synapses each really drives), bias and neuron updates as
 accumulates, multiply-accumulates of layers fed by real streams and the arithmetic of every other node, at
-every time step. Special functions (exp, erf, roots, divisions) are counted but not priced, memory traffic
+every time step. In differential coding what never varies, constants included, costs the first step alone.
+Special functions (exp, erf, roots, divisions) are counted but not priced, memory traffic
 is neither; both are so for the source network too.
 
 Prices: 45 nm at 0.9 V, M. Horowitz, "Computing's energy problem", ISSCC 2014.
@@ -11,18 +12,21 @@ Prices: 45 nm at 0.9 V, M. Horowitz, "Computing's energy problem", ISSCC 2014.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from snnc.ir.codebooks import unit_spikes
+from snnc.backends.reference.program import invariant_values
+from snnc.ir.codebooks import PowerOfTwo, unit_spikes
 from snnc.ir.op import Role
 from snnc.ir.shapes import Batch, per_sample
 from snnc.ir.types import SpikeType
 from snnc.passes.fan_out import fan_out, one_sample, spike_fan_out
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from snnc.ir.graph import Graph, Node, Value
@@ -36,15 +40,22 @@ MAC_INT8, AC_INT8 = 0.23, 0.03
 # A neuron adds nothing of its own to what synapses deliver; it compares and, per unit spike, resets.
 COMPARE_ACCUMULATES = 1
 
+# In differential coding it also scales its membrane by t / (t-1) and moves both bounds, from step 2 on.
+GROWTH_MULTIPLY_ACCUMULATES, BOUNDS_ACCUMULATES = 1, 2
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Operations of one time step for one sample, apart from what spikes cause."""
+    """Operations for one sample, apart from what spikes cause.
+
+    `synaptic_multiply_accumulates` are those of synapses that read a real stream.
+    """
 
     multiply_accumulates: float
     accumulates: float
     special: float
     neurons: int
+    synaptic_multiply_accumulates: float = 0.0
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(
@@ -52,12 +63,33 @@ class Counts:
             self.accumulates + other.accumulates,
             self.special + other.special,
             self.neurons + other.neurons,
+            self.synaptic_multiply_accumulates + other.synaptic_multiply_accumulates,
         )
 
     def times(self, steps: int) -> Counts:
-        """Return the operations of several steps."""
-        macs, adds = steps * self.multiply_accumulates, steps * self.accumulates
-        return Counts(macs, adds, steps * self.special, self.neurons)
+        """Return the operations of so many such steps; neurons stay as many as they are."""
+        return Counts(
+            self.multiply_accumulates * steps,
+            self.accumulates * steps,
+            self.special * steps,
+            self.neurons,
+            self.synaptic_multiply_accumulates * steps,
+        )
+
+
+NOTHING = Counts(0.0, 0.0, 0.0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class StepCounts:
+    """Operations of the first step and of each later one; they differ in differential coding."""
+
+    first: Counts
+    later: Counts
+
+    def until(self, t: int) -> Counts:
+        """Return the operations of t steps."""
+        return replace(self.first + self.later.times(t - 1), neurons=self.first.neurons)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +135,15 @@ class EnergyEstimate:
         }
 
 
-def count_step(graph: Graph, *, dense: bool = False) -> Counts:
+def count_step(graph: Graph, *, dense: bool = False, later: bool = False) -> Counts:
     """Count what one step costs whatever the spikes: analog layers, other arithmetic, biases, neurons.
 
-    If `dense`, spikes are numbers like any other: what reads them costs as if it read a real stream.
+    If `dense`, spikes are numbers like any other: what reads them costs as if it read a real stream. If
+    `later`, it is not the first step.
     """
-    count = count_dense if dense else count_node
-    return sum((count(node, graph) for node in graph), Counts(0.0, 0.0, 0.0, 0))
+    if dense:
+        return sum((count_dense(node, graph) for node in graph), NOTHING)
+    return sum((counts for _, counts in count_nodes(graph, later=later)), NOTHING)
 
 
 def count_dense(node: Node, graph: Graph) -> Counts:
@@ -119,6 +153,32 @@ def count_dense(node: Node, graph: Graph) -> Counts:
     if node.op.synaptic:
         return Counts(synaptic_macs(node, graph), 0.0, 0.0, 0)
     return Counts(node.op.cost * elements(node), 0.0, node.op.special * elements(node), 0)
+
+
+def count_steps(graph: Graph) -> StepCounts:
+    """Count what the first step and each later one cost whatever the spikes."""
+    return StepCounts(count_step(graph), count_step(graph, later=True))
+
+
+def count_nodes(graph: Graph, *, later: bool) -> Iterator[tuple[Node, Counts]]:
+    """Yield every node's part in the first step, or in a later one: what varies, in differential coding."""
+    if not later or graph.coding == "rate":
+        yield from ((node, count_node(node, graph)) for node in graph)
+        return
+    invariant = invariant_values(graph)
+    for node in graph:
+        yield node, NOTHING if node.result in invariant else count_changes(node, graph)
+
+
+def count_changes(node: Node, graph: Graph) -> Counts:
+    """Return what a node costs once constants have taken part and a neuron has a decoded output to bound."""
+    counts = count_node(node, graph)
+    if node.op.name == "neuron":
+        adds = counts.neurons * (COMPARE_ACCUMULATES + BOUNDS_ACCUMULATES)
+        return Counts(counts.neurons * GROWTH_MULTIPLY_ACCUMULATES, adds, 0.0, counts.neurons)
+    if node.op.synaptic and has_spikes(node):
+        return replace(counts, accumulates=0.0)  # no bias
+    return counts
 
 
 def count_node(node: Node, graph: Graph) -> Counts:
@@ -131,17 +191,13 @@ def count_node(node: Node, graph: Graph) -> Counts:
     if node.op.synaptic and has_spikes(node):
         return Counts(0.0, per_sample(node.result.type.shape) if "bias" in node.attributes else 0, 0.0, 0)
     if node.op.synaptic:
-        return Counts(synaptic_macs(node, graph), 0.0, 0.0, 0)
+        macs = synaptic_macs(node, graph)
+        return Counts(macs, 0.0, 0.0, 0, macs)
     if isinstance(node.result.type, SpikeType):
         return Counts(0.0, node.op.cost * elements(node), 0.0, 0)  # integers compared or added: pools, sums
     if has_spikes(node) and node.op.role in (Role.LINEAR, Role.MULTILINEAR):
-        return Counts(0.0, 0.0, 0.0, 0)  # accumulates, as many as spikes arrive
+        return NOTHING  # accumulates, as many as spikes arrive
     return Counts(node.op.cost * elements(node), 0.0, node.op.special * elements(node), 0)
-
-
-def synaptic_step_macs(graph: Graph) -> float:
-    """Return the multiply-accumulates of synaptic layers fed by real streams, in one step."""
-    return sum(synaptic_macs(node, graph) for node in graph if node.op.synaptic and not has_spikes(node))
 
 
 def has_spikes(node: Node) -> bool:
@@ -283,7 +339,9 @@ def unscaled(node: Node, value: Array, graph: Graph) -> Array:
         return value
     given = graph.resolve(node)
     if given["level_axis"] is not None:
-        payload = given["codebook"].from_lines(value, given["level_axis"])
+        codebook = graph.sent_codebook(node)
+        assert isinstance(codebook, PowerOfTwo), "only these have lines"
+        payload = codebook.from_lines(value, given["level_axis"])
         uneven = given["negative"] is not None
         return np.where(payload < 0, payload * given["negative"], payload) if uneven else np.asarray(payload)
     return value if given["scale"] is None else np.asarray(value / given["scale"])
@@ -299,14 +357,12 @@ def sum_over_samples(units: Array, value: Value) -> NDArray[np.float64]:
     return units.astype(np.float64)
 
 
-def estimate(
-    ann: Counts, snn: Counts, synaptic_macs_per_step: float, accumulates: float, t: int
-) -> EnergyEstimate:
-    """Return the energy per sample of t steps, given the accumulates that spikes caused until then."""
-    macs, adds = snn.multiply_accumulates * t, snn.accumulates * t + accumulates
+def estimate(ann: Counts, snn: Counts, accumulates: float) -> EnergyEstimate:
+    """Return the energy per sample of some steps: their counts, and the accumulates that spikes caused."""
+    macs, adds = snn.multiply_accumulates, snn.accumulates + accumulates
     special = [
         f"{ann.special:.0f} special functions of the ANN",
-        f"{snn.special * t:.0f} of the SNN",
+        f"{snn.special:.0f} of the SNN",
         "memory traffic",
     ]
     return EnergyEstimate(
@@ -314,9 +370,9 @@ def estimate(
         ann_int8_pj=ann.multiply_accumulates * MAC_INT8,
         snn_pj=macs * MAC_FP32 + adds * AC_FP32,
         snn_int8_pj=macs * MAC_INT8 + adds * AC_INT8,
-        snn_synapses_pj=synaptic_macs_per_step * t * MAC_FP32 + accumulates * AC_FP32,
+        snn_synapses_pj=snn.synaptic_multiply_accumulates * MAC_FP32 + accumulates * AC_FP32,
         accumulates=adds,
         multiply_accumulates=macs,
-        special_functions=snn.special * t,
+        special_functions=snn.special,
         not_priced=tuple(special),
     )

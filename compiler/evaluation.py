@@ -10,7 +10,7 @@ import numpy as np
 
 from snnc.backends.inputs import batch_size_of
 from snnc.backends.reference import Simulator
-from snnc.energy import ActivityMeter, Counts, EnergyEstimate, count_step, estimate, synaptic_step_macs
+from snnc.energy import ActivityMeter, Counts, EnergyEstimate, count_step, count_steps, estimate
 from snnc.frontend import import_onnx
 from snnc.ir.errors import DataError
 from snnc.methods.base import analog_pipeline
@@ -232,9 +232,9 @@ def summarise(
 ) -> list[StepResult]:
     """Return one result per step, from sums over all samples; `stepped` sources spend `ann` at every step."""
     ann_values, values = scores.values(metric)
-    snn, synaptic = count_step(graph), synaptic_step_macs(graph)
+    snn = count_steps(graph)
     accumulates = meter.accumulates.cumsum() / meter.samples
-    slots = max(1, snn.neurons) * meter.samples
+    slots = max(1, snn.first.neurons) * meter.samples
     counted = operations(graph, meter)
     results = []
     for index in range(meter.steps):
@@ -249,7 +249,7 @@ def summarise(
                 unit_spikes_per_neuron=float(meter.unit_spikes[:t].sum() / (slots * t)),
                 spike_rate=float(meter.spikes[:t].sum() / (slots * t)),
                 energy=estimate(
-                    ann.times(t) if stepped else ann, snn, synaptic, float(accumulates[index]), t
+                    ann.times(t) if stepped else ann, snn.until(t), float(accumulates[index])
                 ),
                 operations=counted[index],
             )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from snnc.energy import count_node, count_step, has_spikes
+from snnc.energy import count_nodes, count_steps, has_spikes
 from snnc.ir.op import Role
 from snnc.ir.types import SpikeType
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Multiplications:
-    """Multiply-accumulates of one step for one sample, by where they come from."""
+    """Multiply-accumulates of the first step or a later one for one sample, by where they come from."""
 
     analog_synapses: float
     expectation: float
     other: float
 
     @classmethod
-    def of(cls, graph: Graph) -> Multiplications:
+    def of(cls, graph: Graph, *, later: bool = False) -> Multiplications:
         synapses = expectation = other = 0.0
-        for node in graph:
-            macs = count_node(node, graph).multiply_accumulates
+        for node, counts in count_nodes(graph, later=later):
+            macs = counts.multiply_accumulates
             if node.expect:
                 expectation += macs
             elif node.op.synaptic:
@@ -93,16 +93,16 @@ def operations(graph: Graph, meter: ActivityMeter) -> list[Operations]:
     """Return the operations after every step the meter has watched, per sample."""
     by_payload = meter.synaptic.cumsum(axis=0) / meter.samples
     caused = meter.accumulates.cumsum() / meter.samples
-    step, macs = count_step(graph), Multiplications.of(graph)
+    steps, first, later = count_steps(graph), Multiplications.of(graph), Multiplications.of(graph, later=True)
     return [
         Operations(
             binary=float(kinds[0]),
             multi=float(kinds[1]),
             negative=float(kinds[2]),
-            analog_synapses=macs.analog_synapses * t,
-            expectation=macs.expectation * t,
-            other_multiplications=macs.other * t,
-            neurons=float(step.accumulates * t + total - kinds.sum()),
+            analog_synapses=first.analog_synapses + later.analog_synapses * (t - 1),
+            expectation=first.expectation + later.expectation * (t - 1),
+            other_multiplications=first.other + later.other * (t - 1),
+            neurons=float(steps.until(t).accumulates + total - kinds.sum()),
         )
         for t, (kinds, total) in enumerate(zip(by_payload, caused, strict=True), 1)
     ]

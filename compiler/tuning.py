@@ -11,7 +11,7 @@ import numpy as np
 from snnc.backends.inputs import split_batches
 from snnc.backends.onnx.session import AnalogSession
 from snnc.backends.reference import Simulator
-from snnc.energy import AC_FP32, ActivityMeter, count_step, estimate, synaptic_step_macs
+from snnc.energy import AC_FP32, ActivityMeter, count_step, estimate
 from snnc.evaluation import Scores
 from snnc.ir.errors import DataError, OptionError
 from snnc.passes.allocate_levels import Plan, adjustable, allocate
@@ -125,7 +125,7 @@ class Tuner:
             expected = self.analog.run(inputs).outputs[name]
             scores.add(expected, simulator.run(inputs, 1, observers=[meter]).outputs[name], labels)
         accumulates = float(meter.accumulates[0] / scores.samples)
-        result = estimate(self.ann, count_step(graph), synaptic_step_macs(graph), accumulates, 1)
+        result = estimate(self.ann, count_step(graph), accumulates)
         kept = float(scores.agree[0]), float(scores.samples)
         if self.data.labels is not None:
             kept = float(scores.correct[0]), float(scores.ann_correct[0])
@@ -135,7 +135,7 @@ class Tuner:
 
     @property
     def _ann_pj(self) -> float:
-        return estimate(self.ann, self.ann, 0.0, 0.0, 1).ann_fp32_pj
+        return estimate(self.ann, self.ann, 0.0).ann_fp32_pj
 
 
 def halves(dataset: Dataset, graph: Graph) -> tuple[Dataset, Dataset]:

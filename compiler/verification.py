@@ -53,15 +53,18 @@ class LayerMeter:
         if node.op.name != "neuron":
             return
         payload = unscaled(node, value, self.graph)
-        self.sums[node] = payload.copy() if t == 1 else self.sums[node] + payload
+        share = payload if self.graph.coding == "rate" else payload / np.float32(t)
+        self.sums[node] = payload.copy() if t == 1 else self.sums[node] + share
         units = unit_spikes_of(node, value, self.graph)
         self.units[node] = self.units.get(node, 0.0) + float(units.sum(dtype=np.float64))
         self.events[node] = self.events.get(node, 0.0) + float(np.count_nonzero(payload))
 
     def decoded(self, node: Node) -> Array:
-        """Return the mean payload in units of the source tensor."""
+        """Return the decoded payload in units of the source tensor."""
         unit = self.graph.resolve(node)["unit"]
-        mean = self.sums[node] / np.float32(self.steps)
+        mean = self.sums[node]
+        if self.graph.coding == "rate":
+            mean = mean / np.float32(self.steps)
         return mean if unit is None else np.asarray(mean * unit)
 
 

@@ -261,7 +261,7 @@ class Op:
     def infer_expected(
         self, types: Sequence[Type], attributes: Mapping[str, Any], coding: Coding = "rate"
     ) -> Type:
-        """Return the type of `expect.<op>`: real, except for a homogeneous op that keeps spikes (rate coding).
+        """Return the type of `expect.<op>`: real, except for a homogeneous op of spikes in rate coding.
 
         Then O(t) = F(S(t)) - F(S(t-1)) is an integer between F(x) and -F(-x), because each such F is convex
         or concave. It is none if positive and negative spikes may have different scales.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MOST_LEVELS = MAX_PAYLOAD.bit_length()
 ABSORBED = ("relu", "clip", "fake_quantise")
 # What a neuron has that stands for the value it reads: no bounds, no quantiser's threshold.
-PLAIN = {"codebook", "site"}
+PLAIN = {"codebook", "reset", "site"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class InsertNeurons(Pass):
 
     codebook=multi has 2^levels payloads (choose-thresholds keeps their resolution and adds headroom);
     binary and ternary ignore `levels`; codebook=pow2 has the powers of two 1 … 2^(levels-1), with `firing`
-    and `dead_zone` as that codebook defines them. Signs are settled by choose-thresholds: until then a
+    and `dead_zone` as that codebook defines them. reset=zero, in rate coding, lets a spike of a binary or
+    ternary neuron clear its membrane. Signs are settled by choose-thresholds: until then a
     neuron that absorbed no lower bound of 0 has a signed codebook.
     """
 
@@ -50,6 +51,7 @@ class InsertNeurons(Pass):
     trained: bool = False
     firing: Literal["below", "nearest"] = "below"
     dead_zone: float = 0.5
+    reset: Literal["subtract", "zero"] = "subtract"
 
     def __post_init__(self) -> None:
         if not 1 <= self.levels <= MOST_LEVELS:
@@ -61,8 +63,18 @@ class InsertNeurons(Pass):
                 f"a neuron cannot have a dead zone of {self.dead_zone} quanta",
                 help="give more than 0, at most 1",
             )
+        if self.reset == "zero" and self.codebook not in ("binary", "ternary"):
+            raise OptionError(
+                f"{self.codebook} neurons cannot reset to zero: it would lose what rounding left",
+                help="use binary or ternary neurons (--method if, qcfs or ternary), or reset by subtraction",
+            )
 
     def run(self, graph: Graph, context: PassContext) -> bool:
+        if self.reset == "zero" and graph.coding == "differential":
+            raise OptionError(
+                "neurons in differential coding cannot reset to zero: it would forget what is not sent yet",
+                help="reset by subtraction, or use rate coding",
+            )
         rewriter = Rewriter(graph, context, self.name)
         reaching = reaches_synapse(graph)
         if self.trained:
@@ -72,7 +84,7 @@ class InsertNeurons(Pass):
                 continue
             # A quantiser of what are spikes already is one more neuron; a ReLU of spikes is none.
             if node.op.name == "fake_quantise":
-                quantiser_to_neuron(node, rewriter, at_once=self.quantisers == "exact")
+                quantiser_to_neuron(node, rewriter, at_once=self.quantisers == "exact", reset=self._reset)
             elif is_real(node.operands[0]):
                 self._absorb(node, rewriter)
         analog = analog_values(graph) if self.first == "analog" else set()
@@ -91,7 +103,10 @@ class InsertNeurons(Pass):
         if (low is not None and low > 0) or (high is not None and high < 0):
             rewriter.decline(node, "its bounds exclude zero")
             return
-        attributes = {"codebook": self.codebook_for(low), "low": low, "high": high, "site": node.result.name}
+        codebook = self.codebook_for(low)
+        attributes = {
+            "codebook": codebook, "reset": self._reset, "low": low, "high": high, "site": node.result.name
+        }  # fmt: skip
         value = rewriter.insert(node, "neuron", node.operands, attributes)
         rewriter.replace(node, value)
 
@@ -111,12 +126,16 @@ class InsertNeurons(Pass):
         for user in value.users:
             if user.op.name == "neuron" and user.attributes.keys() <= PLAIN:
                 return user.result
-        attributes = {"codebook": self.codebook_for(None), "site": value.name}
+        attributes = {"codebook": self.codebook_for(None), "reset": self._reset, "site": value.name}
         neuron = rewriter.insert(reader, "neuron", [value], attributes)
         assert neuron.node is not None
         rewriter.graph.set_origin(neuron.node, value.node.origin if value.node is not None else ())
         neuron.name = value.name
         return neuron
+
+    @property
+    def _reset(self) -> str | None:
+        return None if self.reset == "subtract" else self.reset
 
     def codebook_for(self, low: float | None) -> Codebook:
         """Return the codebook of a neuron whose activation has this lower bound."""
@@ -137,7 +156,7 @@ def require_quantisers(graph: Graph, reaching: set[Value]) -> None:
         )
 
 
-def quantiser_to_neuron(node: Node, rewriter: Rewriter, *, at_once: bool) -> None:
+def quantiser_to_neuron(node: Node, rewriter: Rewriter, *, at_once: bool, reset: str | None) -> None:
     """fake_quantise{q, lo, hi}(x) -> neuron{multi(lo, hi), q}(x), or spikes of q max(-lo, hi) over time."""
     given = rewriter.graph.resolve(node)
     lo, hi, quantum = given["lo"], given["hi"], given["scale"]
@@ -154,7 +173,8 @@ def quantiser_to_neuron(node: Node, rewriter: Rewriter, *, at_once: bool) -> Non
         initial = 0.5 if lo == 0 else 0.0  # half a quantum either way would prefer one sign
     attributes = {
         "codebook": codebook, "quantum": quantum, "scale": quantum, "unit": quantum,
-        "initial": initial or None, "low": low, "high": high, "site": node.result.name,
+        "initial": initial or None, "reset": None if at_once else reset,
+        "low": low, "high": high, "site": node.result.name,
     }  # fmt: skip
     value = rewriter.insert(node, "neuron", node.operands, attributes)
     rewriter.replace(node, value)

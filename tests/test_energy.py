@@ -16,10 +16,10 @@ from snnc.energy import (
     MAC_INT8,
     ActivityMeter,
     Counts,
+    StepCounts,
     count_step,
     estimate,
     rescaled,
-    synaptic_step_macs,
     unscaled,
 )
 from snnc.ir.codebooks import MultiSpike, PowerOfTwo, unit_spikes
@@ -119,13 +119,13 @@ def test_a_layer_fed_by_a_real_stream_costs_one_multiplication_per_synapse(name:
     b = Builder(N, *SHAPE)
     graph = b.outputs(y=LAYERS[name](b, b.x))
     assert count_step(graph).multiply_accumulates == synapses_by_counting(LAYERS[name]).sum()
-    assert synaptic_step_macs(graph) == synapses_by_counting(LAYERS[name]).sum()
+    assert count_step(graph).synaptic_multiply_accumulates == synapses_by_counting(LAYERS[name]).sum()
 
 
 def test_a_layer_fed_by_spikes_costs_no_multiplication() -> None:
     graph = spiking(LAYERS["conv"])
     assert count_step(graph).multiply_accumulates == 0
-    assert synaptic_step_macs(graph) == 0
+    assert count_step(graph).synaptic_multiply_accumulates == 0
 
 
 def test_seven_is_eight_minus_one() -> None:
@@ -271,8 +271,10 @@ def test_the_batch_may_lie_anywhere() -> None:
 
 def test_the_estimate_prices_every_count() -> None:
     ann = Counts(multiply_accumulates=100, accumulates=0, special=5, neurons=0)
-    snn = Counts(multiply_accumulates=10, accumulates=20, special=3, neurons=7)
-    found = estimate(ann, snn, synaptic_macs_per_step=4, accumulates=50, t=2)
+    step = Counts(
+        multiply_accumulates=10, accumulates=20, special=3, neurons=7, synaptic_multiply_accumulates=4
+    )
+    found = estimate(ann, StepCounts(step, step).until(2), accumulates=50)
     assert found.ann_fp32_pj == pytest.approx(100 * MAC_FP32)
     assert found.ann_int8_pj == pytest.approx(100 * MAC_INT8)
     assert found.accumulates == 20 * 2 + 50
@@ -286,8 +288,8 @@ def test_the_estimate_prices_every_count() -> None:
 
 
 def test_what_is_not_priced_is_said() -> None:
-    ann, snn = Counts(100, 0, 5, 0), Counts(10, 20, 3, 7)
-    listed = " ".join(estimate(ann, snn, 0, 0, t=2).not_priced)
+    ann, snn = Counts(100, 0, 5, 0), Counts(10, 20, 6, 7)
+    listed = " ".join(estimate(ann, snn, 0).not_priced)
     assert "5 special functions of the ANN" in listed
     assert "6 of the SNN" in listed
     assert "memory" in listed

@@ -22,7 +22,7 @@ from snnc.data import Dataset, Normalise, load_data
 from snnc.driver import Options, compile_model
 from snnc.evaluation import evaluate
 from snnc.ir.archive import load, save
-from snnc.ir.codebooks import Payload
+from snnc.ir.codebooks import MultiSpike, Payload
 from snnc.ir.shapes import Batch
 from snnc.ir.types import SpikeType
 from snnc.methods import Settings
@@ -30,6 +30,7 @@ from snnc.passes.dce import Dce
 from snnc.passes.expand_levels import ExpandLevels
 from snnc.passes.identity_neurons import IdentityNeurons
 from snnc.passes.manager import PassManager
+from snnc.passes.set_coding import SetCoding
 from snnc.source_model import SourceModel
 from tests.conftest import SHARED
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from snnc.evaluation import Evaluation
+    from snnc.ir.coding import Coding
     from snnc.ir.graph import Graph
     from snnc.ir.kernel_types import Array
 
@@ -80,17 +82,21 @@ NETWORKS = {
     "mnist_cnn": shared("mnist_cnn", "mnist", Normalise(1 / 255, (0.1307,), (0.3081,))),
 }
 EXAMPLES = [name for name in NETWORKS if name.startswith("digits")]
+CODED = ["digits_cnn", "digits_vit", pytest.param("cifar10_resnet20", marks=pytest.mark.shared)]
 ALL = [pytest.param(name, marks=[] if name in EXAMPLES else [pytest.mark.shared]) for name in NETWORKS]
 
 
 @cache
 def compiled(
-    name: str, method: str = "multi-spike", batch_norm: Literal["weights", "thresholds"] = "weights"
+    name: str,
+    method: str = "multi-spike",
+    batch_norm: Literal["weights", "thresholds"] = "weights",
+    coding: Coding = "rate",
 ) -> Graph:
     """Compile a network once for all tests; they copy it before they change it."""
     network = NETWORKS[name]
     calibration = load_data(network.calibration, normalise=network.normalise)
-    options = Options(method, Settings(batch_norm=batch_norm))
+    options = Options(method, Settings(batch_norm=batch_norm, coding=coding))
     return compile_model(network.model, calibration, options).graph
 
 
@@ -125,6 +131,51 @@ def test_identity_neurons_give_the_original_with_batch_norm_in_the_thresholds(me
     biased = [node for node in graph if node.op.name == "neuron" and "bias" in node.attributes]
     assert biased
     assert_identity_law("digits_cnn", graph)
+
+
+@pytest.mark.parametrize("method", ["multi-spike", "ecmt"])
+@pytest.mark.parametrize("coding", ["rate", "differential"])
+@pytest.mark.parametrize("name", CODED)
+def test_a_network_decodes_to_its_function_of_what_it_decodes(name: str, coding: Coding, method: str) -> None:
+    """One coarse neuron at the input makes every stream behind it vary; all others are exact.
+
+    At every step the decoded output is onnxruntime's for the decoded input.
+    """
+    graph = compiled(name, method, coding=coding).copy()
+    PassManager([IdentityNeurons()]).run(graph)
+    inputs, (value,) = samples(name, 4), graph.inputs
+    quantum = np.full([1] * len(value.type.shape), 0.4, np.float32)
+    first = next(node for node in graph if value in node.operands)
+    neuron = graph.insert(
+        first,
+        "neuron",
+        [value],
+        {"codebook": MultiSpike(-40, 40), "quantum": graph.add_tensor("q", quantum)},
+        origin=["input"],
+    )
+    coarse = graph.insert(first, "mul", [neuron, graph.constant_value(quantum, "scale", first)])
+    graph.replace_uses(value, coarse, keep=[neuron.node] if neuron.node else [])
+    graph.add_output(coarse, "decoded input")
+    graph.retype()
+    outputs = Simulator(graph).run(inputs, max(STEPS)).outputs
+    source = SourceModel(NETWORKS[name].model, threads=1)
+    for t in STEPS:
+        for output, wanted in source.run({value.name or "": outputs["decoded input"][t - 1]}).items():
+            assert relative_error(outputs[output][t - 1], wanted) <= LAW, (output, t)
+
+
+@pytest.mark.parametrize("name", CODED)
+def test_both_codings_begin_alike_and_come_closer(name: str) -> None:
+    """The same neurons and thresholds: the same first step, then half a quantum over t in either coding."""
+    graph = compiled(name, coding="differential").copy()
+    changes = Simulator(graph).run(samples(name, 16), 16).outputs
+    PassManager([SetCoding("rate")]).run(graph)
+    values = Simulator(graph).run(samples(name, 16), 1).outputs
+    for output, wanted in original(name, 16).items():
+        np.testing.assert_array_equal(changes[output][0], values[output][0])
+        errors = [relative_error(found, wanted) for found in changes[output]]
+        assert errors[15] < 0.35 * errors[0]
+        assert errors[3] < 0.75 * errors[0]
 
 
 def assert_identity_law(name: str, graph: Graph) -> None:

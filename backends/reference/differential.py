@@ -54,7 +54,7 @@ class DifferentialNeuronState(NeuronState):
             self._decoded = sent if t == 1 else self._decoded + sent / np.float32(t)
         if self.level_axis is not None:
             return np.asarray(self.codebook.to_lines(k, self.level_axis))
-        return sent if self.scale is None else sent * self.scale
+        return np.asarray(sent if self.scale is None else sent * self.scale)
 
     def _integrate_changes(self, t: int, x: Array) -> Array:
         if t == 1:
@@ -62,7 +62,7 @@ class DifferentialNeuronState(NeuronState):
             return m if self.bias is None else m + self.bias
         held = (self.membrane - self.start if self.initial else self.membrane) * np.float32(t / (t - 1))
         m = held + x if self.moving else held
-        return m + self.start if self.initial else m
+        return np.asarray(m + self.start if self.initial else m)
 
     def _bounds(self, t: int) -> tuple[Array | int, Array | int]:
         """Return the least and the largest payload that leave ρ(t) in lo … hi."""

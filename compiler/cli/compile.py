@@ -101,6 +101,16 @@ class MethodOption(click.Option):
     help="What batch norm is fused into.  [default: weights]",
 )
 @click.option(
+    "--coding",
+    type=click.Choice(["rate", "differential"]),
+    help="What spikes carry: values at every step, or after the first only their changes.  [default: rate]",
+)
+@click.option(
+    "--reset",
+    type=click.Choice(["subtract", "zero"]),
+    help="What a spike does to its membrane; zero is for binary and ternary neurons.  [default: subtract]",
+)
+@click.option(
     "--energy",
     type=click.FloatRange(min=0, min_open=True),
     metavar="RATIO",
@@ -196,7 +206,17 @@ def refuse_idle_options(
         if load:
             raise click.UsageError("--load offers passes for --pipeline, which is not given.")
         return
-    for name in ("method", "levels", "thresholds", "per", "batch_norm", "energy", "max_loss"):
+    for name in (
+        "method",
+        "levels",
+        "thresholds",
+        "per",
+        "batch_norm",
+        "coding",
+        "reset",
+        "energy",
+        "max_loss",
+    ):
         if chosen[name] is not None:
             option = "--" + name.replace("_", "-")
             raise click.UsageError(f"{option} sets the method's passes, which --pipeline replaces.")
@@ -237,9 +257,10 @@ def build_options(output: Path, chosen: dict[str, Any]) -> Options:
     from snnc.driver import Options
     from snnc.methods import Settings
 
-    settings = Settings(
-        chosen["levels"], chosen["thresholds"], chosen["per"], chosen["batch_norm"] or "weights"
-    )
+    names = {"levels": "levels", "thresholds": "rule"} | {
+        name: name for name in ("per", "batch_norm", "coding", "reset")
+    }
+    settings = Settings(**{field: chosen[name] for name, field in names.items() if chosen[name] is not None})
     return Options(
         method=chosen["method"] or "multi-spike",
         settings=settings,

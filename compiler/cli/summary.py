@@ -25,6 +25,7 @@ def describe_graph(graph: Graph) -> dict[str, Any]:
     layers = [node for node in graph if node.op.name == "neuron"]
     return {
         "nodes": len(graph),
+        "coding": graph.coding,
         "neuron_layers": len(layers),
         "neurons": sum(per_sample(node.result.type.shape) for node in layers),
         "expectation_nodes": sum(node.expect for node in graph),
@@ -69,7 +70,10 @@ def show_summary(output: Path, graph: Graph, seconds: float) -> None:
         if calibration["samples"]
         else "not calibrated"
     )
-    click.echo(f"method {figures['method']}, {calibrated}, {count(figures['steps'], 'time step')} by default")
+    coding = "" if graph.coding == "rate" else f"{graph.coding} coding, "
+    click.echo(
+        f"method {figures['method']}, {coding}{calibrated}, {count(figures['steps'], 'time step')} by default"
+    )
     target = figures.get("target")
     if target:
         click.echo(describe_target(target))

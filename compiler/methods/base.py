@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from snnc.passes.dce import Dce
@@ -11,6 +11,7 @@ from snnc.passes.fuse_batch_norm import FuseBatchNorm
 from snnc.passes.normalise_thresholds import NormaliseThresholds
 from snnc.passes.raise_patterns import RaisePatterns
 from snnc.passes.raise_quantisers import RaiseQuantisers
+from snnc.passes.set_coding import SetCoding
 from snnc.passes.simplify import Simplify
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Settings:
     rule: Literal["mse", "max", "percentile"] | None = None
     per: Literal["channel", "tensor"] | None = None
     batch_norm: Literal["weights", "thresholds"] = "weights"
+    coding: Literal["rate", "differential"] = "rate"
+    reset: Literal["subtract", "zero"] = "subtract"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +49,12 @@ class Method:
 
     def pipeline(self, settings: Settings) -> list[Pass]:
         """Return the passes from an imported graph to a spiking one."""
+        coding = [SetCoding(settings.coding)] if settings.coding != "rate" else []
+        neurons = replace(self.neurons(settings), reset=settings.reset)
         return [
             *analog_pipeline(settings.batch_norm),
-            self.neurons(settings),
+            *coding,
+            neurons,
             ExpectationCompensation(),
             self.thresholds(settings),
             *([FuseBatchNorm(into="thresholds")] if settings.batch_norm == "thresholds" else []),

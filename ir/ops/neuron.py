@@ -65,7 +65,7 @@ def infer_neuron(
     if reset == "zero" and not isinstance(codebook, Binary | Ternary):
         raise TypeInferenceError(
             f"a neuron with codebook {codebook.name} cannot reset to zero: it would lose what rounding left",
-            help='leave out reset, or use codebook binary or ternary',
+            help="leave out reset, or use codebook binary or ternary",
         )
     if level_axis is None:
         return x
@@ -102,7 +102,8 @@ OPS = (
         "in front of Q and k multiplied by r behind it. With `level_axis`: y(t) = 1 on the line of k(t), "
         "0 on the others. With reset = zero: v(t) = 0 where k(t) != 0. In differential coding: m(t) = v(0) + "
         "(v(t-1) - v(0)) t / (t-1) + x(t), bias at t = 1 only; rho(t) = rho(t-1) + k(t) / t; k(t) = "
-        "Q±(clip(m(t) / quantum, round(t (lo - rho(t-1))), round(t (hi - rho(t-1))))), Q± onto K and its negatives",
+        "Q±(clip(m(t) / quantum, round(t (lo - rho(t-1))), round(t (hi - rho(t-1))))), Q± onto K and its "
+        "negatives, lo and hi the ends of K",
         ("x",),
         infer_neuron,
         None,

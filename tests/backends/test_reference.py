@@ -9,8 +9,8 @@ import pytest
 
 from snnc.backends.reference import Simulator
 from snnc.backends.reference.program import invariant_values, last_uses
-from snnc.ir.codebooks import Binary, MultiSpike, Ternary
-from snnc.ir.errors import BackendError, OptionError
+from snnc.ir.codebooks import Binary, MultiSpike, PowerOfTwo, Ternary
+from snnc.ir.errors import BackendError, OptionError, TypeInferenceError
 from tests.passes.build import Builder, N
 
 if TYPE_CHECKING:
@@ -69,6 +69,33 @@ def test_a_neuron_follows_its_equations(codebook: Codebook, given: dict[str, flo
         np.testing.assert_allclose(run.membranes["n"][:, *index], membranes, atol=1e-5)
         means = np.cumsum(outputs) / np.arange(1, STEPS + 1)
         np.testing.assert_allclose(run.outputs["y"][:, *index], means, atol=1e-5)
+
+
+@pytest.mark.parametrize("given", [{"quantum": 0.9}, {"quantum": -0.7, "initial": 0.5, "bias": 0.2}], ids=str)
+@pytest.mark.parametrize("codebook", [Binary(), Ternary()], ids=str)
+def test_a_reset_to_zero_forgets_the_rest(codebook: Codebook, given: dict[str, float]) -> None:
+    b = Builder(N, 4)
+    parameters: dict[str, Any] = {name: full(value) for name, value in given.items() if name != "initial"}
+    neuron = b(
+        "neuron", b.x, codebook=codebook, reset="zero", initial=given.get("initial"), **parameters, name="n"
+    )
+    run = Simulator(b.outputs(y=neuron)).run(samples(), STEPS, record=["n"])
+    for index in np.ndindex(3, 4):
+        v = given.get("initial", 0.0) * given["quantum"]
+        for t in range(STEPS):
+            v += float(samples()[index]) + given.get("bias", 0.0)
+            sends = v / given["quantum"] >= 1 or (codebook == Ternary() and v / given["quantum"] <= -1)
+            spike = np.sign(v / given["quantum"]) if sends else 0
+            v = 0.0 if sends else v
+            assert run.spikes["n"][t, *index] == spike
+            assert run.membranes["n"][t, *index] == pytest.approx(v, abs=1e-5)
+
+
+@pytest.mark.parametrize("codebook", [MultiSpike(0, 7), PowerOfTwo(4)], ids=str)
+def test_neurons_that_send_what_is_there_cannot_forget_the_rest(codebook: Codebook) -> None:
+    b = Builder(N, 4)
+    with pytest.raises(TypeInferenceError, match="cannot reset to zero"):
+        b("neuron", b.x, codebook=codebook, quantum=full(1.0), reset="zero")
 
 
 def test_a_neuron_without_a_threshold_is_refused() -> None:
