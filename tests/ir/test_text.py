@@ -200,6 +200,17 @@ def test_spike_types() -> None:
     assert next(iter(parse_graph(text))).result.type == scaled.type
 
 
+def test_the_coding_stands_in_the_head() -> None:
+    head = "sir 1\ngraph @g(%x: tensor<f32, N x 2>)"
+    line = '  %0 = neuron(%x) {codebook = binary} : spikes<-1..1, N x 2> from "n"\n'
+    text = f'{head} coding differential {{\n{line}  return %0 as "y"\n}}\n'
+    graph = parse_graph(text)
+    assert graph.coding == graph.copy().coding == "differential"
+    assert print_graph(graph) == text
+    assert parse_graph(f"{head} coding rate {{ return %x }}").coding == "rate"
+    assert print_graph(parse_graph(f"{head} {{ return %x }}")).startswith(f"{head} {{")
+
+
 def test_a_graph_that_does_not_verify_still_prints() -> None:
     graph, other = Graph("g"), Graph("h")
     stranger = other.add_input("x", TensorType("f32", (3,)))
