@@ -11,15 +11,17 @@ import pytest
 
 from snnc.data import Normalise, load_data
 from snnc.driver import compile_model
-from snnc.energy import ActivityMeter, count_step, estimate
+from snnc.energy import ActivityMeter, count_step, count_steps, estimate
 from snnc.evaluation import evaluate
 from snnc.ir.codebooks import Binary, MultiSpike, PowerOfTwo, Ternary, unit_spikes
+from snnc.ir.coding import CODINGS
 from snnc.operations import Operations, coverage, operations
 from snnc.passes.expand_levels import ExpandLevels
 from tests.passes.build import Builder, N, applied
 from tests.test_energy import LAYERS, RANDOM, SHAPE, STEPS, measured, ones, spiking, synapses_by_counting
 
 if TYPE_CHECKING:
+    from snnc.ir.coding import Coding
     from snnc.ir.graph import Graph
     from snnc.ir.kernel_types import Array
 
@@ -52,22 +54,26 @@ def test_every_accumulate_belongs_to_the_payload_that_causes_it(name: str) -> No
         assert getattr(done, kind) * samples == pytest.approx(total), kind
 
 
-def test_the_kinds_add_up_to_what_is_priced() -> None:
+@pytest.mark.parametrize("coding", CODINGS)
+def test_the_kinds_add_up_to_what_is_priced(coding: Coding) -> None:
     """Accumulates and multiply-accumulates of the estimate, nothing left out, nothing twice."""
     b = Builder(N, 3, 4)
+    b.graph.coding = coding
     first = b("linear", b.x, weight=ones(4, 4), bias=ones(4))
     q, k = (b("neuron", first, codebook=MultiSpike(-7, 7), quantum=ones(1, 1, 1)) for _ in range(2))
     scores = b("matmul", q, b("transpose", k, perm=(0, 2, 1)), expect=True)
     graph = b.outputs(y=b("softmax", b("mul", scores, 0.5), axis=2, expect=True))
     meter, _ = measured(graph, {"x": noise(2, 3, 4)})
     meter.samples = 2
-    step, accumulates = count_step(graph), meter.accumulates.cumsum() / 2
+    steps, accumulates = count_steps(graph), meter.accumulates.cumsum() / 2
     for t, done in enumerate(operations(graph, meter), 1):
-        priced = estimate(step, step, 0, float(accumulates[t - 1]), t)
+        priced = estimate(steps.first, steps.until(t), float(accumulates[t - 1]))
         assert done.accumulates == pytest.approx(priced.accumulates)
         assert done.multiplications == pytest.approx(priced.multiply_accumulates)
-        assert done.analog_synapses == t * 3 * 4 * 4
-        assert done.other_multiplications == t * 3 * 3
+        # In differential coding the analog layer runs once, and later every neuron scales its membrane.
+        analog, neurons = (t, 0) if coding == "rate" else (1, t - 1)
+        assert done.analog_synapses == analog * 3 * 4 * 4
+        assert done.other_multiplications == t * 3 * 3 + neurons * 2 * 3 * 4
         # Sums over t, and whatever softmax multiplies.
         assert done.expectation > t * 3 * 3
         assert sum(done.shares.values()) == pytest.approx(1)
