@@ -248,9 +248,7 @@ def summarise(
                 relative_error=float(scores.relative_error[index]),
                 unit_spikes_per_neuron=float(meter.unit_spikes[:t].sum() / (slots * t)),
                 spike_rate=float(meter.spikes[:t].sum() / (slots * t)),
-                energy=estimate(
-                    ann.times(t) if stepped else ann, snn.until(t), float(accumulates[index])
-                ),
+                energy=estimate(ann.times(t) if stepped else ann, snn.until(t), float(accumulates[index])),
                 operations=counted[index],
             )
         )

@@ -153,7 +153,7 @@ def decode(how: Decode, total: Array, y: Array, t: int) -> Array:
 
 
 def decode_changes(how: Decode, decoded: Array, t: int) -> Array:
-    """Return the answer after t steps in differential coding, given r(t): the mean stands for t equal steps."""
+    """Return the answer after t steps in differential coding, given r(t); a sum is that of t equal values."""
     return decoded * np.float32(t) if how == "sum" else decoded
 
 
