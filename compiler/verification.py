@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 class LayerError:
     """One neuron node: ‖decoded - tensor‖ / ‖tensor‖ against the source tensor it stands for, and its rates.
 
-    `relative_error` is None where the source has no tensor of that name and shape any more.
+    `relative_error` is None where the source has no tensor of that name and shape any more, infinite where
+    the tensor is 0 throughout and the neurons are not.
     """
 
     site: str
@@ -83,7 +85,8 @@ def verify_layers(
     sites = [str(node.attributes["site"]) for node in neurons if "site" in node.attributes]
     source, simulator = SourceModel(model, sites), Simulator(graph)
     meter = LayerMeter(graph, steps)
-    errors, norms = dict.fromkeys(neurons, 0.0), dict.fromkeys(neurons, 0.0)
+    errors: dict[Node, float] = {}
+    norms: dict[Node, float] = {}
     done, total = 0, dataset.count(graph)
     for inputs, _ in dataset.batches(graph, simulator.group):
         expected = mean_tensors(source, graph, inputs, steps)
@@ -93,7 +96,7 @@ def verify_layers(
         done += batch_size_of(graph, inputs)
         if progress is not None:
             progress(done, total)
-    if not any(norms.values()):
+    if not norms:
         raise DataError(
             "the model has none of the tensors the neurons stand for",
             where=str(model),
@@ -118,8 +121,8 @@ def compare(
     low, high = node.attributes.get("low"), node.attributes.get("high")
     if isinstance(low, float) or isinstance(high, float):
         wanted = np.clip(wanted, low, high)  # type: ignore[arg-type]  # float or None by kind
-    errors[node] += float(((decoded - wanted).astype(np.float64) ** 2).sum())
-    norms[node] += float((wanted.astype(np.float64) ** 2).sum())
+    errors[node] = errors.get(node, 0.0) + float(((decoded - wanted).astype(np.float64) ** 2).sum())
+    norms[node] = norms.get(node, 0.0) + float((wanted.astype(np.float64) ** 2).sum())
 
 
 def layer_error(
@@ -127,7 +130,10 @@ def layer_error(
 ) -> LayerError:
     neurons = per_sample(node.operands[0].type.shape)
     slots = neurons * samples * meter.steps
-    error = float(np.sqrt(errors[node] / norms[node])) if norms[node] > 0 else None
+    error = None
+    if node in norms:
+        silent = math.inf if errors[node] else 0.0
+        error = math.sqrt(errors[node] / norms[node]) if norms[node] else silent
     return LayerError(
         str(node.attributes.get("site", "")),
         node.origin,

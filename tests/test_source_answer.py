@@ -135,6 +135,18 @@ def test_layers_of_the_same_network_agree(tmp_path: Path) -> None:
     assert layer.spike_rate > 0.1
 
 
+def test_a_silent_layer_is_as_right_as_its_tensor(tmp_path: Path) -> None:
+    path = saved(one_step_model(), tmp_path)
+    nothing = Dataset({"x": np.zeros((STEPS, 3, INPUTS), np.float32)})
+    (layer,) = verify_layers(graph_of_it(), path, nothing, STEPS)
+    assert (layer.relative_error, layer.spike_rate) == (0.0, 0.0)
+    biased = graph_of_it()
+    neuron = next(node for node in biased if node.op.name == "neuron")
+    biased.set_attributes(neuron, bias=biased.add_tensor("bias", np.ones((1, 1), np.float32)))
+    (layer,) = verify_layers(biased, path, nothing, STEPS)
+    assert layer.relative_error == np.inf
+
+
 # A model that is a function.
 
 
