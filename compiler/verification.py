@@ -17,9 +17,10 @@ from snnc.source_answer import mean_tensors
 from snnc.source_model import SourceModel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from snnc.backends.reference.program import Observer
     from snnc.data import Dataset
     from snnc.ir.graph import Graph, Node
     from snnc.ir.kernel_types import Array
@@ -79,9 +80,29 @@ def verify_layers(
     progress: Callable[[int, int], None] | None = None,
 ) -> list[LayerError]:
     """Compare every neuron's decoded stream after `steps` steps with the source tensor; worst first."""
-    neurons = [node for node in graph if node.op.name == "neuron"]
-    if not neurons:
+    if not any(node.op.name == "neuron" for node in graph):
         raise DataError("the network has no neurons", help="verify a compiled network")
+    rows = list(layer_errors(graph, model, dataset, steps, progress=progress).values())
+    if all(row.relative_error is None for row in rows):
+        raise DataError(
+            "the model has none of the tensors the neurons stand for",
+            where=str(model),
+            help="give the model the network was compiled from",
+        )
+    return sorted(rows, key=lambda row: -(row.relative_error if row.relative_error is not None else -1.0))
+
+
+def layer_errors(
+    graph: Graph,
+    model: str | Path,
+    dataset: Dataset,
+    steps: int,
+    *,
+    observers: Sequence[Observer] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[Node, LayerError]:
+    """Return the error of every neuron node, in execution order; observers watch the same run."""
+    neurons = [node for node in graph if node.op.name == "neuron"]
     sites = [str(node.attributes["site"]) for node in neurons if "site" in node.attributes]
     source, simulator = SourceModel(model, sites), Simulator(graph)
     meter = LayerMeter(graph, steps)
@@ -90,20 +111,13 @@ def verify_layers(
     done, total = 0, dataset.count(graph)
     for inputs, _ in dataset.batches(graph, simulator.group):
         expected = mean_tensors(source, graph, inputs, steps)
-        simulator.run(inputs, steps, observers=[meter])
+        simulator.run(inputs, steps, observers=[meter, *observers])
         for node in neurons:
             compare(node, meter, expected, errors, norms)
         done += batch_size_of(graph, inputs)
         if progress is not None:
             progress(done, total)
-    if not norms:
-        raise DataError(
-            "the model has none of the tensors the neurons stand for",
-            where=str(model),
-            help="give the model the network was compiled from",
-        )
-    rows = [layer_error(node, meter, errors, norms, done) for node in neurons]
-    return sorted(rows, key=lambda row: -(row.relative_error if row.relative_error is not None else -1.0))
+    return {node: layer_error(node, meter, errors, norms, done) for node in neurons}
 
 
 def compare(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from snnc.cli import check, compile, energy, eval, ops, opt, passes, print, run, verify
+from snnc.cli import check, compile, energy, eval, ops, opt, passes, print, report, run, verify
 from snnc.cli.failures import reported_failures
 
 COMMANDS = (
@@ -29,6 +29,7 @@ COMMANDS = (
     eval.eval_,
     verify.verify,
     energy.energy,
+    report.report,
 )
 
 

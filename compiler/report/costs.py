@@ -1,0 +1,176 @@
+"""The sections about what a network costs: energy and operations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from snnc.cli.eval import losses, show_energy
+from snnc.energy import AC_FP32, AC_INT8, MAC_FP32, MAC_INT8
+from snnc.report.charts import Bar, bar_chart
+from snnc.report.markup import paragraph, table, text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from snnc.evaluation import Evaluation, StepResult
+    from snnc.operations import Operations
+    from snnc.report.measure import Report
+
+MOST_BARS = 10  # time steps drawn; the table has all of them
+KINDS = (
+    ("binary", "binary spikes (payload 1)"),
+    ("multi", "multi-spikes (payload above 1)"),
+    ("negative", "negative spikes"),
+    ("analog", "multiplications of layers that read a real stream"),
+    ("expectation", "multiplications of expectation nodes"),
+    ("other", "other multiplications"),
+)
+PARTS = (("spikes", "spikes"), ("macs", "multiplications"), ("neurons", "neurons, biases"))
+
+
+def verdict(report: Report) -> list[str]:
+    """Say plainly what the spiking network costs, and where it loses."""
+    result = report.evaluation
+    first, last = result.steps[0], result.steps[-1]
+    said = f"In float32 it needs {first.energy.ratio_fp32:.3f} of the ANN's energy at t = 1"
+    if last is not first:
+        said += f" and {last.energy.ratio_fp32:.3f} at t = {last.t}"
+    remarks = [*losses(result), at_int8(result)]
+    return [said + ".", *(remark[0].upper() + remark[1:] + "." for remark in remarks)]
+
+
+def at_int8(result: Evaluation) -> str:
+    """Compare both networks at int8 prices."""
+    more = [step.t for step in result.steps if step.energy.snn_int8_pj > step.energy.ann_int8_pj]
+    if not more:
+        return "with both in int8 it needs less at every t"
+    when = "at every t" if len(more) == len(result.steps) else f"from t = {more[0]} on"
+    return f"with both in int8 it needs MORE {when}"
+
+
+def energy_section(report: Report) -> str:
+    """Bars at float32 and at int8 prices, the source network's bar first."""
+    steps = report.evaluation.steps
+    first = steps[0].energy
+    charts = [
+        energy_chart("float32", first.ann_fp32_pj, chosen(steps), AC_FP32, MAC_FP32),
+        energy_chart("int8", first.ann_int8_pj, chosen(steps), AC_INT8, MAC_INT8),
+    ]
+    names = "".join(f'<li><span class="swatch {kind}"></span>{text(name)}</li>' for kind, name in PARTS)
+    note = (
+        "Per sample; every accumulate, multiply-accumulate and neuron update at 45 nm prices (Horowitz "
+        "2014). The line is the ANN at the same precision. Not priced: "
+    )
+    listed = ", ".join(steps[-1].energy.not_priced)
+    return (
+        paragraph(" ".join(verdict(report)), "verdict")
+        + f'<ul class="legend"><li><span class="swatch source"></span>ANN</li>{names}</ul>'
+        + f'<div class="charts">{"".join(charts)}</div>'
+        + paragraph(note + listed + ".")
+        + energy_table(steps)
+    )
+
+
+def chosen(steps: Sequence[StepResult]) -> list[StepResult]:
+    """Return the steps to draw: all of a few, else powers of two and the last."""
+    if len(steps) <= MOST_BARS:
+        return list(steps)
+    return [step for step in steps if step.t & (step.t - 1) == 0 or step.t == len(steps)]
+
+
+def energy_chart(
+    precision: str, source: float, steps: Sequence[StepResult], accumulate: float, multiply: float
+) -> str:
+    bars = [Bar("ANN", [("source", source)], show_energy(source))]
+    for step in steps:
+        done = step.operations
+        parts = [
+            ("spikes", (done.binary + done.multi + done.negative) * accumulate),
+            ("macs", done.multiplications * multiply),
+            ("neurons", done.neurons * accumulate),
+        ]
+        bars.append(Bar(f"SNN, t = {step.t}", parts, show_energy(sum(amount for _, amount in parts))))
+    label = f"Energy at {precision} prices; the table has the numbers"
+    return f"<figure><h3>At {precision} prices</h3>{bar_chart(label, bars, source)}</figure>"
+
+
+def energy_table(steps: Sequence[StepResult]) -> str:
+    first = steps[0].energy
+    rows = [["ANN", "", "", show_energy(first.ann_fp32_pj), "1", show_energy(first.ann_int8_pj), "1", "", ""]]
+    for step in steps:
+        spent = step.energy
+        int8 = spent.snn_int8_pj / spent.ann_int8_pj if spent.ann_int8_pj else float("nan")
+        rows.append(
+            [
+                str(step.t),
+                f"{spent.accumulates:,.0f}",
+                f"{spent.multiply_accumulates:,.0f}",
+                ratio_cell(show_energy(spent.snn_pj), spent.ratio_fp32),
+                ratio_cell(f"{spent.ratio_fp32:.3f}", spent.ratio_fp32),
+                ratio_cell(show_energy(spent.snn_int8_pj), int8),
+                ratio_cell(f"{int8:.3f}", int8),
+                ratio_cell(f"{spent.ratio_int8:.3f}", spent.ratio_int8),
+                show_energy(spent.snn_synapses_pj),
+            ]
+        )
+    titles = (
+        "t", "AC", "MAC", "fp32", "/ ANN fp32", "int8", "/ ANN int8", "fp32 / ANN int8", "synapses alone",
+    )  # fmt: skip
+    return table("Energy at every time step; ▲ where it is above the ANN's", titles, rows)
+
+
+def ratio_cell(shown: str, ratio: float) -> str:
+    """Return a number, marked where the spiking network needs more."""
+    return (
+        f'<td class="num loses">▲ {text(shown)}</td>' if ratio > 1 else f'<td class="num">{text(shown)}</td>'
+    )
+
+
+def amounts(done: Operations) -> list[float]:
+    """Return the operations of every kind, in the order of KINDS."""
+    return [
+        done.binary,
+        done.multi,
+        done.negative,
+        done.analog_synapses,
+        done.expectation,
+        done.other_multiplications,
+    ]
+
+
+def operations_section(report: Report) -> str:
+    """One bar of shares, the numbers at every step, and how far spikes reach."""
+    steps, last = report.evaluation.steps, report.evaluation.steps[-1].operations
+    names = [kind for kind, _ in KINDS]
+    parts = list(zip(names, amounts(last), strict=True))
+    bar = Bar(f"up to t = {len(steps)}", parts, f"{last.counted:,.0f}")
+    legend = "".join(
+        f'<li><span class="swatch {kind}"></span>{text(name)}: {share(amount, last)}</li>'
+        for (kind, name), amount in zip(KINDS, amounts(last), strict=True)
+    )
+    rows = [
+        [
+            str(step.t),
+            f"{step.operations.counted:,.0f}",
+            *(share(amount, step.operations) for amount in amounts(step.operations)),
+            f"{step.operations.neurons:,.0f}",
+        ]
+        for step in steps
+    ]
+    titles = ("t", "operations", *names, "neurons")
+    reach = "".join(f"<li>{text(said)}</li>" for said in report.evaluation.coverage.sentences())
+    said = (
+        "Accumulates that spikes cause, by the payload of the spike, and multiply-accumulates, per sample. "
+        "Accumulates of neurons and biases stand beside them."
+    )
+    return (
+        f'<ul class="facts-list">{reach}</ul>'
+        + bar_chart("Shares of operations; the list below has the numbers", [bar])
+        + f'<ul class="legend rows">{legend}</ul>'
+        + paragraph(said)
+        + table("Shares of operations", titles, rows)
+    )
+
+
+def share(amount: float, done: Operations) -> str:
+    return f"{100 * amount / done.counted:.1f} %" if done.counted else "0 %"
