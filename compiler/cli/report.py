@@ -12,15 +12,16 @@ from snnc.cli.options import (
     DataOptions,
     check_writable,
     data_options,
+    decode_option,
     example,
     model_option,
     network_argument,
     quiet_option,
     recorded_shapes,
-    recorded_steps,
     shape_option,
     show_normalise,
     steps_option,
+    steps_to_run,
     test_data_option,
 )
 from snnc.cli.progress import Activity
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from snnc.evaluation import Metric
+    from snnc.ir.decode import Decode
 
 
 @click.command(
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 @test_data_option
 @click.option("-o", "--output", required=True, type=FILE, metavar="FILE.html", help="The page to write.")
 @steps_option
+@decode_option
 @click.option(
     "--metric",
     type=click.Choice(["accuracy", "relative_error", "cosine"]),
@@ -61,6 +64,7 @@ def report(
     data_file: Path,
     output: Path,
     steps: int | None,
+    decode: Decode | None,
     metric: Metric | None,
     data: DataOptions,
     shapes: dict[str, Sequence[int | str]] | None,
@@ -81,6 +85,8 @@ def report(
         raise OptionError(f"{output} is not a .html file", help=f"name it {output.stem}.html")
     check_writable(output, network, model, data_file)
     graph, notes = load(network), Notes(quiet)
+    if decode is not None:
+        graph.decode_outputs(decode)
     warn_of_other_model(graph, model, notes)
     dataset = data.load_for(graph, data_file, notes)
     normalise = show_normalise(dataset.normalise)
@@ -90,7 +96,7 @@ def report(
             network,
             model,
             dataset,
-            recorded_steps(graph.meta, steps),
+            steps_to_run(graph, dataset, steps),
             normalise=f", {normalise}" if normalise else "",
             metric=metric,
             shapes=shapes or recorded_shapes(graph.meta),

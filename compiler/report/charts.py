@@ -73,7 +73,7 @@ def polyline(
 ) -> str:
     """Return a line with a dot per step; what is the same at every step spans the whole chart."""
     points = [(t, value) for t, value in enumerate(line.values, 1) if math.isfinite(value)]
-    if line.kind == "ann":
+    if line.kind == "ann" and len(set(line.values)) == 1:
         level = y(points[0][1])
         return f'<line class="line ann" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{level:.1f}" y2="{level:.1f}"/>'
     path = " ".join(f"{x(t):.1f},{y(value):.1f}" for t, value in points)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from snnc.cli.eval import losses, show_energy
+from snnc.cli.eval import STEPPED, losses, show_energy
 from snnc.energy import AC_FP32, AC_INT8, MAC_FP32, MAC_INT8
 from snnc.report.charts import Bar, bar_chart
 from snnc.report.markup import paragraph, table, text
@@ -51,10 +51,10 @@ def at_int8(result: Evaluation) -> str:
 def energy_section(report: Report) -> str:
     """Bars at float32 and at int8 prices, the source network's bar first."""
     steps = report.evaluation.steps
-    first = steps[0].energy
+    last = steps[-1].energy
     charts = [
-        energy_chart("float32", first.ann_fp32_pj, chosen(steps), AC_FP32, MAC_FP32),
-        energy_chart("int8", first.ann_int8_pj, chosen(steps), AC_INT8, MAC_INT8),
+        energy_chart("float32", last.ann_fp32_pj, chosen(steps), AC_FP32, MAC_FP32),
+        energy_chart("int8", last.ann_int8_pj, chosen(steps), AC_INT8, MAC_INT8),
     ]
     names = "".join(f'<li><span class="swatch {kind}"></span>{text(name)}</li>' for kind, name in PARTS)
     note = (
@@ -67,6 +67,7 @@ def energy_section(report: Report) -> str:
         + f'<ul class="legend"><li><span class="swatch source"></span>ANN</li>{names}</ul>'
         + f'<div class="charts">{"".join(charts)}</div>'
         + paragraph(note + listed + ".")
+        + (paragraph(STEPPED[0].upper() + STEPPED[1:] + ".") if report.evaluation.stepped else "")
         + energy_table(steps)
     )
 
@@ -95,8 +96,8 @@ def energy_chart(
 
 
 def energy_table(steps: Sequence[StepResult]) -> str:
-    first = steps[0].energy
-    rows = [["ANN", "", "", show_energy(first.ann_fp32_pj), "1", show_energy(first.ann_int8_pj), "1", "", ""]]
+    last = steps[-1].energy
+    rows = [["ANN", "", "", show_energy(last.ann_fp32_pj), "1", show_energy(last.ann_int8_pj), "1", "", ""]]
     for step in steps:
         spent = step.energy
         int8 = spent.snn_int8_pj / spent.ann_int8_pj if spent.ann_int8_pj else float("nan")

@@ -8,24 +8,32 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from snnc.energy import unscaled
+from snnc.ir.codebooks import PowerOfTwo
+from snnc.ir.types import SpikeType
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from snnc.ir.codebooks import Payload
     from snnc.ir.graph import Graph, Node
     from snnc.ir.kernel_types import Array
 
-# Membranes are counted in steps of 1/20 quantum from -2 to 2; what lies beyond goes to the last bins.
+# Membranes are counted in steps of 1/20 quantum from -2 to 2; what lies beyond is counted apart.
 MEMBRANE_EDGES: NDArray[np.float64] = np.linspace(-2, 2, 81)
 
 
 @dataclass(slots=True)
 class Distribution:
-    """One neuron node. `payloads[k - lowest]` counts payload k; `membranes` in the bins of MEMBRANE_EDGES."""
+    """One neuron node. `payloads[k - lowest]` counts payload k; `membranes` in the bins of MEMBRANE_EDGES.
+
+    `below` and `above` are membranes out of their reach: what a ReLU cuts off, or too few levels.
+    """
 
     lowest: int
     payloads: NDArray[np.int64]
     membranes: NDArray[np.int64]
+    below: int = 0
+    above: int = 0
 
     def share(self, payload: int) -> float:
         """Return how often a payload was sent, 0 of course included."""
@@ -41,6 +49,16 @@ class Distribution:
         return self.share(self.highest) + (self.share(self.lowest) if self.lowest < 0 else 0.0)
 
 
+def sent_payload(node: Node) -> Payload:
+    """Return the range of a neuron's payloads, whatever lines it sends them on."""
+    assert isinstance(node.result.type, SpikeType)
+    if node.attributes.get("level_axis") is None:
+        return node.result.type.payload
+    codebook = node.attributes["codebook"]
+    assert isinstance(codebook, PowerOfTwo)
+    return codebook.payload
+
+
 @dataclass(slots=True)
 class Histograms:
     """Observes a run: payloads of all steps, membranes (in quanta) after the last one."""
@@ -54,7 +72,7 @@ class Histograms:
             return
         given = self.graph.resolve(node)
         if node not in self.found:
-            allowed = given["codebook"].payload
+            allowed = sent_payload(node)
             self.found[node] = Distribution(
                 allowed.lo,
                 np.zeros(allowed.hi - allowed.lo + 1, np.int64),
@@ -67,5 +85,7 @@ class Histograms:
         codes = np.rint(payload).astype(np.int64).ravel() - one.lowest
         one.payloads += np.bincount(codes, minlength=len(one.payloads))
         if t == self.steps and membrane is not None:
-            quanta = np.clip(membrane / given["quantum"], MEMBRANE_EDGES[0], MEMBRANE_EDGES[-1])
+            quanta = membrane / given["quantum"]
             one.membranes += np.histogram(quanta, MEMBRANE_EDGES)[0]
+            one.below += int((quanta < MEMBRANE_EDGES[0]).sum())
+            one.above += int((quanta > MEMBRANE_EDGES[-1]).sum())

@@ -87,4 +87,5 @@ def measure_report(
 
 def first(dataset: Dataset, graph: Graph, count: int) -> Dataset:
     """Return the first samples without their labels."""
-    return replace(dataset, arrays=next(split_batches(graph, dataset.checked(graph), count)), labels=None)
+    few = next(split_batches(graph, dataset.checked(graph), count))
+    return replace(dataset, arrays=few, labels=None, limit=None)

@@ -15,6 +15,7 @@ from snnc.report.markup import bar_cell, breakable, definitions, details, paragr
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from snnc.ir.graph import Output
     from snnc.report.measure import Layer, Report
 
 MOST_CARDS = 12  # what comes after them opens on demand
@@ -52,7 +53,7 @@ def accuracy_section(report: Report) -> str:
         show = short_percent if result.metric == "accuracy" else "{:.4g}".format
         lines = [
             Line(f"SNN, {name}", "snn", [step.value for step in steps]),
-            Line(f"ANN: {show(result.ann)}", "ann", [result.ann]),
+            Line(f"ANN: {show(result.ann)}", "ann", [step.ann for step in steps]),
         ]
         lines += [agreement] if result.metric == "accuracy" else []
         charts.append(line_chart(f"{name} at every time step; the table has the numbers", lines, show))
@@ -122,8 +123,8 @@ def histograms_section(report: Report) -> str:
     """A card per layer: payloads sent, membranes left."""
     said = (
         "Payloads: what neurons send when they send anything, at all steps. Membranes: what is received and "
-        f"not yet sent after step {report.steps}, in quanta; within half of one where a neuron rounds to the "
-        "nearest payload."
+        f"not yet sent after step {report.steps}, in quanta from -2 to 2; within half of one where a neuron "
+        "rounds to the nearest payload, far below 0 where a ReLU cuts off."
     )
     if not report.layers:
         return paragraph(NO_NEURONS)
@@ -140,6 +141,9 @@ def card(layer: Layer) -> str:
     found = layer.distribution
     silent, full = found.share(0), found.saturated
     facts = f"silent {percent(silent)}; at the largest payload {percent(full)}"
+    kept = max(1, int(found.membranes.sum()) + found.below + found.above)
+    for side, beyond in (("below -2 quanta", found.below), ("above 2 quanta", found.above)):
+        facts += f"; {side} {percent(beyond / kept)}" if beyond else ""
     return (
         f'<article class="card"><h3>{breakable(layer.name)}</h3><p class="facts">{text(facts)}</p>'
         f'<div class="pair"><figure>{payload_histogram(layer.name, found)}'
@@ -199,11 +203,16 @@ def record_section(report: Report) -> str:
         ("calibration", text(describe_calibration(calibration))),
         ("evaluated on", text(f"{count(result.samples, 'sample')} of {report.data}{report.normalise}")),
         ("time steps", text(f"{report.steps} (recorded: {meta.get('steps', 'none')})")),
+        ("answer", text(", ".join(describe_answer(output) for output in report.graph.outputs))),
     ]
     if target:
         pairs.append(("target", text(", ".join(f"{key} {value}" for key, value in target.items()))))
     pipeline = f'<code class="pipeline">{text(meta.get("pipeline", "not recorded"))}</code>'
     return definitions(pairs) + details("Pipeline of passes", pipeline)
+
+
+def describe_answer(output: Output) -> str:
+    return f"{output.decode} over time of {output.name}" if output.decode != "last" else f"{output.name} at t"
 
 
 def recorded(meta: Mapping[str, object], key: str) -> Mapping[str, object]:

@@ -8,6 +8,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
 PATIENCE = 60.0  # seconds for one answer; an idle machine needs a fraction of one
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--mute-audio",
          "--disable-dev-shm-usage", "--disable-background-networking", "--remote-debugging-pipe")  # fmt: skip
+# Chromium reads commands from descriptor 3 and answers on 4; what was there may be one of the pipes.
+RENUMBER = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
+for end, number in zip(ends, (3, 4)):
+    os.dup2(end, number)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 def find_chromium() -> str | None:
@@ -33,8 +42,7 @@ class Browser:
         to_child, self._to = os.pipe()
         self._from, from_child = os.pipe()
         self._process = subprocess.Popen(
-            # Chromium reads commands from descriptor 3 and answers on 4.
-            ["/bin/sh", "-c", f'exec "$0" "$@" 3<&{to_child} 4>&{from_child}', program, *FLAGS,
+            [sys.executable, "-c", RENUMBER, str(to_child), str(from_child), program, *FLAGS,
              f"--user-data-dir={profile}", "about:blank"],
             pass_fds=(to_child, from_child), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
