@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from snnc.energy import unscaled
-from snnc.ir.codebooks import PowerOfTwo
-from snnc.ir.types import SpikeType
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from snnc.ir.codebooks import Payload
     from snnc.ir.graph import Graph, Node
     from snnc.ir.kernel_types import Array
 
@@ -49,16 +46,6 @@ class Distribution:
         return self.share(self.highest) + (self.share(self.lowest) if self.lowest < 0 else 0.0)
 
 
-def sent_payload(node: Node) -> Payload:
-    """Return the range of a neuron's payloads, whatever lines it sends them on."""
-    assert isinstance(node.result.type, SpikeType)
-    if node.attributes.get("level_axis") is None:
-        return node.result.type.payload
-    codebook = node.attributes["codebook"]
-    assert isinstance(codebook, PowerOfTwo)
-    return codebook.payload
-
-
 @dataclass(slots=True)
 class Histograms:
     """Observes a run: payloads of all steps, membranes (in quanta) after the last one."""
@@ -72,7 +59,7 @@ class Histograms:
             return
         given = self.graph.resolve(node)
         if node not in self.found:
-            allowed = sent_payload(node)
+            allowed = self.graph.sent_codebook(node).payload
             self.found[node] = Distribution(
                 allowed.lo,
                 np.zeros(allowed.hi - allowed.lo + 1, np.int64),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,7 +93,8 @@ def layers_section(report: Report) -> str:
     if not report.layers:
         return paragraph(NO_NEURONS)
     errors = [layer.error.relative_error for layer in report.layers]
-    most_error = max((error for error in errors if error is not None), default=0.0) or 1.0
+    finite = [error for error in errors if error is not None and math.isfinite(error)]
+    most_error = max(finite, default=0.0) or 1.0
     most_units = max(layer.error.unit_spikes for layer in report.layers) or 1.0
     rows = [
         [
@@ -203,6 +205,7 @@ def record_section(report: Report) -> str:
         ("calibration", text(describe_calibration(calibration))),
         ("evaluated on", text(f"{count(result.samples, 'sample')} of {report.data}{report.normalise}")),
         ("time steps", text(f"{report.steps} (recorded: {meta.get('steps', 'none')})")),
+        ("coding", text(report.graph.coding)),
         ("answer", text(", ".join(describe_answer(output) for output in report.graph.outputs))),
     ]
     if target:
