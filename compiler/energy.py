@@ -148,7 +148,7 @@ def count_step(graph: Graph, *, dense: bool = False, later: bool = False) -> Cou
 
 def count_dense(node: Node, graph: Graph) -> Counts:
     """Return a node's part in `count_step` where no use is made of spikes."""
-    if node.op.name == "neuron":
+    if node.op.neuron:
         return count_node(node, graph)
     if node.op.synaptic:
         return Counts(synaptic_macs(node, graph), 0.0, 0.0, 0)
@@ -183,9 +183,11 @@ def count_changes(node: Node, graph: Graph) -> Counts:
 
 def count_node(node: Node, graph: Graph) -> Counts:
     """Return a node's part in `count_step`."""
-    if node.op.name == "neuron":
+    if node.op.neuron:
         membranes = per_sample(node.operands[0].type.shape)
-        return Counts(0.0, membranes * (COMPARE_ACCUMULATES + ("bias" in node.attributes)), 0.0, membranes)
+        factors = membrane_multiplications(node, graph)
+        updates = COMPARE_ACCUMULATES + ("bias" in node.attributes)
+        return Counts(membranes * factors, membranes * updates, 0.0, membranes)
     if node.expect and node.op.role is Role.MULTILINEAR and has_spikes(node):
         return Counts(product_macs(node, graph), 0.0, 0.0, 0)
     if node.op.synaptic and has_spikes(node):
@@ -198,6 +200,18 @@ def count_node(node: Node, graph: Graph) -> Counts:
     if has_spikes(node) and node.op.role in (Role.LINEAR, Role.MULTILINEAR):
         return NOTHING  # accumulates, as many as spikes arrive
     return Counts(node.op.cost * elements(node), 0.0, node.op.special * elements(node), 0)
+
+
+def membrane_multiplications(neuron: Node, graph: Graph) -> int:
+    """Return how often a step multiplies each membrane by what is no power of two; those are shifts."""
+    given = graph.resolve(neuron)
+    factors = [given[name] for name in ("leak", "gain") if given.get(name) is not None]
+    return sum(not is_shift(factor) for factor in factors)
+
+
+def is_shift(factor: Array) -> bool:
+    mantissa, _ = np.frexp(factor)
+    return bool(np.isin(np.abs(mantissa), (0, 0.5)).all())
 
 
 def has_spikes(node: Node) -> bool:
@@ -286,7 +300,7 @@ class ActivityMeter:
     def observe(self, node: Node, t: int, value: Array, membrane: Array | None) -> None:
         """Count one node's payloads of one step."""
         drives = self._fan_outs.get(node)
-        if drives is None or (not drives and node.op.name != "neuron"):
+        if drives is None or (not drives and not node.op.neuron):
             return
         units = units_by_payload(node, value, self.graph)
         for user, fan in drives:
@@ -295,7 +309,7 @@ class ActivityMeter:
                 caused = (units * fan).reshape(len(units), -1).sum(axis=1)
                 self.synaptic[t - 1] += caused
                 self.accumulates[t - 1] += caused.sum()
-        if node.op.name == "neuron":
+        if node.op.neuron:
             total, events = float(units.sum()), float(np.count_nonzero(value))
             self.unit_spikes[t - 1] += total
             self.spikes[t - 1] += events
@@ -335,9 +349,9 @@ def unscaled(node: Node, value: Array, graph: Graph) -> Array:
 
     These are integers, but for negative ones of a neuron whose sides differ (`negative`).
     """
-    if node.op.name != "neuron":
-        return value
     given = graph.resolve(node)
+    if "codebook" not in given:
+        return value  # spikes of one size, and what was computed of spikes
     if given["level_axis"] is not None:
         codebook = graph.sent_codebook(node)
         assert isinstance(codebook, PowerOfTwo), "only these have lines"

@@ -53,7 +53,7 @@ class LayerMeter:
         self.events: dict[Node, float] = {}
 
     def observe(self, node: Node, t: int, value: Array, membrane: Array | None) -> None:
-        if node.op.name != "neuron":
+        if not node.op.neuron:
             return
         payload = unscaled(node, value, self.graph)
         share = payload if self.graph.coding == "rate" else payload / np.float32(t)
@@ -64,7 +64,7 @@ class LayerMeter:
 
     def decoded(self, node: Node) -> Array:
         """Return the decoded payload in units of the source tensor."""
-        unit = self.graph.resolve(node)["unit"]
+        unit = self.graph.resolve(node).get("unit")
         mean = self.sums[node]
         if self.graph.coding == "rate":
             mean = mean / np.float32(self.steps)
@@ -80,7 +80,7 @@ def verify_layers(
     progress: Callable[[int, int], None] | None = None,
 ) -> list[LayerError]:
     """Compare every neuron's decoded stream after `steps` steps with the source tensor; worst first."""
-    if not any(node.op.name == "neuron" for node in graph):
+    if not any(node.op.neuron for node in graph):
         raise DataError("the network has no neurons", help="verify a compiled network")
     rows = list(layer_errors(graph, model, dataset, steps, progress=progress).values())
     if all(row.relative_error is None for row in rows):
@@ -102,7 +102,7 @@ def layer_errors(
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[Node, LayerError]:
     """Return the error of every neuron node, in execution order; observers watch the same run."""
-    neurons = [node for node in graph if node.op.name == "neuron"]
+    neurons = [node for node in graph if node.op.neuron]
     sites = [str(node.attributes["site"]) for node in neurons if "site" in node.attributes]
     source, simulator = SourceModel(model, sites), Simulator(graph)
     meter = LayerMeter(graph, steps)

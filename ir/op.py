@@ -141,6 +141,7 @@ class Op:
     `differential(**attributes)`: for an op that keeps state, why it cannot work in differential coding, or
     None; without this rule it cannot.
     `special`: special functions (exp, sqrt, division, …) per output element, counted and never priced.
+    `neuron`: it integrates a membrane and sends spikes.
     """
 
     name: str
@@ -160,6 +161,7 @@ class Op:
     constant_term: tuple[str, ...] = ()
     branches: tuple[int, ...] = ()
     differential: Callable[..., str | None] | None = None
+    neuron: bool = False
 
     @property
     def variadic(self) -> bool:
@@ -248,8 +250,12 @@ class Op:
     def _infer_rate(self, types: Sequence[Type], attributes: Mapping[str, Any]) -> Type:
         self.check_operand_count(len(types))
         result = self.infer(*(_as_tensor(type_) for type_ in types), **attributes)
-        if self.role is Role.STATEFUL or self.payload is None:
+        if self.payload is None:
             return self.stateful_type(types, attributes, result)
+        if self.neuron:
+            sent = self.payload(types, attributes)
+            assert sent is not None, f"{self.name} sends spikes whatever it reads"
+            return SpikeType(sent, result.shape)
         spikes = [type_ for type_ in types if isinstance(type_, SpikeType)]
         if not spikes:
             return result

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from snnc.backends.reference.differential import make_differential_state
-from snnc.backends.reference.state import DelayState, ExpectState, NeuronState, PureState, State
+from snnc.backends.reference.state import (
+    DelayState,
+    ExpectState,
+    LifState,
+    NeuronState,
+    PureState,
+    State,
+)
 from snnc.ir.op import Role
 from snnc.ir.shapes import fill_batch
 
@@ -115,7 +122,7 @@ class Program:
             result = one.state.step(t, [streams[slot] for slot in one.operands], last)
             streams[one.result] = result
             for observer in observers:
-                membrane = one.state.membrane if isinstance(one.state, NeuronState) else None
+                membrane = one.state.membrane if isinstance(one.state, NeuronState | LifState) else None
                 observer.observe(one.node, t, result, membrane)
             for slot in one.dead:
                 streams[slot] = GONE
@@ -134,6 +141,8 @@ def make_state(node: Node, attributes: dict[str, object], invariant: set[Value])
     """Return the memory of a node, given its attributes for the number of samples at hand."""
     if node.op.name == "neuron":
         return NeuronState(attributes, str(attributes["site"]))
+    if node.op.name == "lif":
+        return LifState(attributes)
     if node.op.name == "delay":
         return DelayState(attributes)
     moving = [i for i, operand in enumerate(node.operands) if operand not in invariant]

@@ -140,7 +140,7 @@ class Simulator:
     def _recorded(self, record: Sequence[str]) -> dict[Node, str]:
         known: dict[str, Node] = {}
         for node in self.graph:
-            if node.op.name == "neuron":
+            if node.op.neuron:
                 site = node.attributes.get("site")
                 for name in (*node.origin, *([str(site)] if site else [])):
                     known[name] = node

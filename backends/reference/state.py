@@ -86,6 +86,56 @@ class NeuronState:
         return m if self.bias is None else np.add(m, self.bias, out=m)
 
 
+class LifState:
+    """m(t) = leak v(t-1) + gain x(t) + bias; s(t) = 1 where m(t) >= threshold (strict: >), else 0.
+
+    Hard reset: v(t) = rest where s(t) = 1, else m(t). Soft: v(t) = m(t) - threshold s(t). None: v(t) = m(t).
+    Delayed: v(t) = m(t); hard: m(t) = rest where s(t-1) = 1; soft: m(t) = leak v(t-1) + gain x(t) + bias
+    - threshold s(t-1). v(0) = initial. Every operation rounds to float32, in this order; what is absent is
+    left out, which rounds as a leak or gain of 1, a bias or rest of 0 would.
+    """
+
+    def __init__(self, attributes: dict[str, Any]) -> None:
+        self.threshold: Array = attributes["threshold"]
+        self.leak: Array | None = attributes["leak"]
+        self.gain: Array | None = attributes["gain"]
+        self.bias: Array | None = attributes["bias"]
+        self.rest: Array | np.float32 = np.float32(0) if attributes["rest"] is None else attributes["rest"]
+        self.reset: str = attributes["reset"]
+        self.fires = np.greater if attributes["strict"] else np.greater_equal
+        self.delayed: bool = attributes["delayed"]
+        self.initial = np.float32(attributes["initial"])
+        self.membrane: Array = np.empty(0, np.float32)
+        self._spikes: Array = np.empty(0, np.float32)
+
+    def step(self, t: int, operands: Sequence[Array], last: bool) -> Array:
+        x = operands[0]
+        if t == 1:
+            if self._spikes.shape != x.shape:
+                self.membrane, self._spikes = np.empty_like(x), np.empty_like(x)
+            self.membrane.fill(self.initial)
+        v, s = self.membrane, self._spikes
+        if self.delayed:
+            self.fires(v, self.threshold, out=s, casting="unsafe")  # s(t-1)
+        if self.leak is not None:
+            v *= self.leak
+        v += x if self.gain is None else self.gain * x
+        if self.bias is not None:
+            v += self.bias
+        if self.delayed:
+            self._reset(v, s)
+        self.fires(v, self.threshold, out=s, casting="unsafe")
+        if not self.delayed and not last:
+            self._reset(v, s)
+        return s
+
+    def _reset(self, v: Array, s: Array) -> None:
+        if self.reset == "soft":
+            v -= self.threshold * s
+        elif self.reset == "hard":
+            np.copyto(v, self.rest, where=s != 0)
+
+
 class ExpectState:
     """O(t) = t F(S(t)/t) - (t-1) F(S(t-1)/(t-1)), S(t) = x(1) + … + x(t); O(1) = F(x(1)).
 

@@ -120,7 +120,9 @@ def traits(op: Op) -> list[str]:
         lines.append("synaptic: spikes that reach it cost accumulates, real streams multiply-accumulates")
     if op.homogeneous:
         lines.append("homogeneous: F(c x) = c F(x) for c > 0, so its expectation node needs no division")
-    if op.payload is not None:
+    if op.neuron:
+        lines.append("a neuron: it sends spikes, whatever it reads")
+    elif op.payload is not None:
         lines.append("keeps spikes: the result of spikes can be spikes")
     if op.cost or op.special:
         lines.append(

@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from snnc.ir.codebooks import Binary, PowerOfTwo, Ternary
+from snnc.ir.codebooks import Binary, Payload, PowerOfTwo, Ternary
 from snnc.ir.errors import TypeInferenceError
 from snnc.ir.op import Attribute, Kind, Op, Role
 from snnc.ir.shapes import Batch, Shape, show_shape, static_dim
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
     from snnc.ir.codebooks import Codebook
     from snnc.ir.kernel_types import Array
-    from snnc.ir.types import TensorType
+    from snnc.ir.types import TensorType, Type
 
 
-def check_parameter(name: str, array: Array | None, shape: Shape) -> None:
+def check_parameter(name: str, array: Array | None, shape: Shape, what: str = "neuron") -> None:
     """Refuse a per-channel parameter that does not broadcast against one sample of the operand."""
     if array is None:
         return
@@ -31,7 +34,7 @@ def check_parameter(name: str, array: Array | None, shape: Shape) -> None:
     )
     if not fits:
         raise TypeInferenceError(
-            f"neuron {name} of shape {list(array.shape)} does not broadcast against {show_shape(shape)}"
+            f"{what} {name} of shape {list(array.shape)} does not broadcast against {show_shape(shape)}"
         )
 
 
@@ -88,6 +91,34 @@ def differential_neuron(*, reset: str, **attributes: Any) -> str | None:
     return "a reset to zero forgets what it has not sent" if reset == "zero" else None
 
 
+def infer_lif(
+    x: TensorType,
+    *,
+    threshold: Array,
+    leak: Array | None,
+    gain: Array | None,
+    bias: Array | None,
+    reset: str,
+    rest: Array | None,
+    strict: bool,
+    delayed: bool,
+    initial: float,
+    site: str | None,
+) -> TensorType:
+    if not x.is_real:
+        raise TypeInferenceError(f"a lif neuron integrates spikes or a real stream, not {x}")
+    parameters = {"threshold": threshold, "leak": leak, "gain": gain, "bias": bias, "rest": rest}
+    for name, array in parameters.items():
+        check_parameter(name, array, x.shape, "lif")
+    if reset != "hard" and rest is not None:
+        raise TypeInferenceError(f"a lif neuron has a rest where its reset is hard, not {reset}")
+    return x
+
+
+def binary_spikes(types: Sequence[Type], attributes: Mapping[str, Any]) -> Payload:
+    return Payload(0, 1)
+
+
 def infer_delay(x: TensorType, *, steps: int) -> TensorType:
     if steps < 1:
         raise TypeInferenceError(f"delay needs at least one step, got {steps}")
@@ -124,6 +155,39 @@ OPS = (
         },
         expectation=False,
         differential=differential_neuron,
+        neuron=True,
+    ),
+    Op(
+        "lif",
+        "m(t) = leak v(t-1) + gain x(t) + bias; s(t) = 1 where m(t) >= threshold (strict: >), else 0; "
+        "hard reset: v(t) = rest where s(t) = 1, else m(t); soft: v(t) = m(t) - threshold s(t); "
+        "none: v(t) = m(t); v(0) = initial. "
+        "With `delayed`: v(t) = m(t), and the reset that s(t-1) causes comes with step t: "
+        "hard: m(t) = rest where s(t-1) = 1; soft: threshold s(t-1) is subtracted from m(t), last. "
+        "s(0) = [v(0) >= threshold] there",
+        ("x",),
+        infer_lif,
+        None,
+        Role.STATEFUL,
+        {
+            "threshold": Attribute(Kind.TENSOR, doc="the membrane at which it fires, per channel"),
+            "leak": Attribute(
+                Kind.TENSOR, None, "share of the membrane that is left a step later (absent: 1)"
+            ),
+            "gain": Attribute(Kind.TENSOR, None, "factor of the input (absent: 1)"),
+            "bias": Attribute(Kind.TENSOR, None, "constant current (absent: 0)"),
+            "reset": Attribute(
+                Kind.STRING, "hard", "what a spike does to the membrane", ("hard", "soft", "none")
+            ),
+            "rest": Attribute(Kind.TENSOR, None, "membrane after a hard reset (absent: 0)"),
+            "strict": Attribute(Kind.BOOL, False, "fires above the threshold only, not at it"),
+            "delayed": Attribute(Kind.BOOL, False, "the reset takes effect in the following step"),
+            "initial": Attribute(Kind.FLOAT, 0.0, "initial membrane"),
+            "site": Attribute(Kind.STRING, None, "tensor of the source model that holds its spikes"),
+        },
+        payload=binary_spikes,
+        expectation=False,
+        neuron=True,
     ),
     Op(
         "delay",
