@@ -157,7 +157,7 @@ def coverage(graph: Graph) -> Coverage:
 
 def is_product(node: Node) -> bool:
     """Tell whether a node multiplies two streams that vary in time."""
-    return node.expect and node.op.role is Role.MULTILINEAR
+    return node.op.role is Role.MULTILINEAR and (node.expect or all_spikes(node))
 
 
 def all_spikes(node: Node) -> bool:
@@ -179,7 +179,7 @@ def readers(value: Value) -> Iterator[Node]:
     """Yield what reads a stream, through neurons and whatever keeps one stream apart from others."""
     for user in value.users:
         yield user
-        if user.op.name == "neuron" or (user.op.role is Role.LINEAR and not user.op.synaptic):
+        if user.op.neuron or (user.op.role is Role.LINEAR and not user.op.synaptic):
             yield from readers(user.result)
 
 

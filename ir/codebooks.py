@@ -40,6 +40,13 @@ class Payload:
         """Return the range of sums."""
         return Payload(self.lo + other.lo, self.hi + other.hi)
 
+    def times(self, other: Payload, count: int = 1) -> Payload | None:
+        """Return the range of sums of `count` products; None beyond the largest payload."""
+        corners = [count * x * y for x in (self.lo, self.hi) for y in (other.lo, other.hi)]
+        if max(-min(corners), *corners) > MAX_PAYLOAD:
+            return None
+        return Payload(min(corners), max(corners), count == 1 and self.powers_of_two and other.powers_of_two)
+
     def __str__(self) -> str:
         return f"{self.lo}..{self.hi}" + (" pow2" if self.powers_of_two else "")
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from snnc.ir.errors import PassError
 from snnc.ir.op import Role
 from snnc.ir.shapes import Batch, concrete
 from snnc.ir.types import SpikeType
@@ -16,6 +17,20 @@ if TYPE_CHECKING:
 
     from snnc.ir.graph import Graph, Node, Value
     from snnc.ir.shapes import Shape
+
+
+def spikes_already(graph: Graph) -> bool:
+    """Tell whether the network was trained as a spiking one: its lif nodes mean what they say."""
+    return any(node.op.name == "lif" for node in graph)
+
+
+def refuse_spiking(graph: Graph, pass_name: str) -> None:
+    """Refuse a network that was trained as a spiking one, where a pass speaks of decoded means only."""
+    if spikes_already(graph):
+        raise PassError(
+            f"{pass_name} is for networks that do not spike; this one has lif neurons",
+            help="compile it with --method direct, which keeps them",
+        )
 
 
 def static_values(graph: Graph) -> set[Value]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from snnc.ir.errors import UnsupportedOpError
 from snnc.ir.types import SpikeType
-from snnc.passes.analysis import passes_mean, static_values
+from snnc.passes.analysis import passes_mean, refuse_spiking, static_values
 from snnc.passes.base import Pass, PassContext
 from snnc.passes.masks import bound_masks
 from snnc.passes.rewriter import Rewriter, describe
@@ -29,6 +29,7 @@ class ExpectationCompensation(Pass):
     name: ClassVar[str] = "expectation-compensation"
 
     def run(self, graph: Graph, context: PassContext) -> bool:
+        refuse_spiking(graph, self.name)
         rewriter = Rewriter(graph, context, self.name)
         bound_masks(graph, rewriter)
         static = static_values(graph)

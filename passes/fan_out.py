@@ -27,7 +27,7 @@ def fan_out(node: Node, graph: Graph) -> Array:
 
 def spike_fan_out(user: Node, value: Value, graph: Graph) -> Array | None:
     """Return how many accumulates a unit spike of each element causes in a reader; None where it moves on."""
-    if isinstance(user.result.type, SpikeType):
+    if isinstance(user.result.type, SpikeType) and not user.op.synaptic:
         return None
     if user.op.fan_out is not None:
         return fan_out(user, graph)
@@ -38,7 +38,9 @@ def spike_fan_out(user: Node, value: Value, graph: Graph) -> Array | None:
 
 
 def product_fan_out(matmul: Node, value: Value) -> float:
-    """A(t) meets every column of S_B, B(t) every row of S_A."""
+    """A(t) meets every column of S_B, B(t) every row of S_A; in a product of one step A(t) those of B(t)."""
+    if not matmul.expect and isinstance(matmul.result.type, SpikeType) and matmul.operands[0] is not value:
+        return 0.0
     shape = matmul.result.type.shape
     free = shape[-1] if matmul.operands[0] is value else shape[-2]
     assert not isinstance(free, Batch)

@@ -9,6 +9,7 @@ import numpy as np
 
 from snnc.ir.codebooks import PowerOfTwo
 from snnc.ir.shapes import static_dim
+from snnc.passes.analysis import refuse_spiking
 from snnc.passes.base import Pass, PassContext
 from snnc.passes.rewriter import Rewriter, rewrite
 
@@ -31,6 +32,7 @@ class IdentityNeurons(Pass):
     name: ClassVar[str] = "identity-neurons"
 
     def run(self, graph: Graph, context: PassContext) -> bool:
+        refuse_spiking(graph, self.name)
         return rewrite(graph, {"neuron": (replace_neuron,)}, context, self.name)
 
 

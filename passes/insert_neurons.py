@@ -9,8 +9,15 @@ import numpy as np
 
 from snnc.ir.codebooks import MAX_PAYLOAD, Binary, MultiSpike, PowerOfTwo, Ternary
 from snnc.ir.errors import OptionError, PassError
+from snnc.ir.op import Role
 from snnc.ir.types import SpikeType
-from snnc.passes.analysis import analog_values, reaches_synapse, static_values
+from snnc.passes.analysis import (
+    analog_values,
+    passes_mean,
+    reaches_synapse,
+    refuse_spiking,
+    static_values,
+)
 from snnc.passes.base import Pass, PassContext
 from snnc.passes.rewriter import Rewriter
 
@@ -70,6 +77,7 @@ class InsertNeurons(Pass):
             )
 
     def run(self, graph: Graph, context: PassContext) -> bool:
+        refuse_spiking(graph, self.name)
         if self.reset == "zero" and graph.coding == "differential":
             raise OptionError(
                 "neurons in differential coding cannot reset to zero: it would forget what is not sent yet",
@@ -89,10 +97,13 @@ class InsertNeurons(Pass):
                 self._absorb(node, rewriter)
         analog = analog_values(graph) if self.first == "analog" else set()
         static = static_values(graph)
+        products: set[Value] = set()
         for node in graph:
             node.result.type = graph.infer(node)
-            if node.op.synaptic:
-                self._guard(node, rewriter, analog, static)
+            if becomes_real(node, static, products):
+                products.add(node.result)
+            if node.op.synaptic and not all(operand in static for operand in node.operands):
+                self._guard(node, rewriter, analog, products)
         return rewriter.changed
 
     def _absorb(self, node: Node, rewriter: Rewriter) -> None:
@@ -110,11 +121,11 @@ class InsertNeurons(Pass):
         value = rewriter.insert(node, "neuron", node.operands, attributes)
         rewriter.replace(node, value)
 
-    def _guard(self, node: Node, rewriter: Rewriter, analog: set[Value], static: set[Value]) -> None:
-        all_static = all(operand in static for operand in node.operands)
+    def _guard(self, node: Node, rewriter: Rewriter, analog: set[Value], products: set[Value]) -> None:
         for operand in dict.fromkeys(node.operands):
             constant = operand.node is not None and operand.node.op.name == "constant"
-            if constant or all_static or operand in analog or not is_real(operand):
+            real = is_real(operand) or operand in products
+            if constant or operand in analog or not real:
                 continue
             neuron = self._neuron_on(operand, node, rewriter)
             for index, current in enumerate(node.operands):
@@ -186,6 +197,17 @@ def multi_spike(levels: int, *, signed: bool) -> MultiSpike:
         return MultiSpike(0, 2**levels - 1)
     reach = max(1, 2 ** (levels - 1) - 1)
     return MultiSpike(-reach, reach)
+
+
+def becomes_real(node: Node, static: set[Value], products: set[Value]) -> bool:
+    """Tell whether what is typed as spikes will be real: a product of two streams, or what is made of one.
+
+    Products of spikes are spikes at every step, but their expectation nodes send real numbers.
+    """
+    if not isinstance(node.result.type, SpikeType) or node.op.neuron:
+        return False
+    product = node.op.role is Role.MULTILINEAR and not passes_mean(node, static)
+    return product or any(operand in products for operand in node.operands)
 
 
 def is_real(value: Value) -> bool:

@@ -97,6 +97,14 @@ def payload_difference(types: Sequence[Type], attributes: Mapping[str, Any]) -> 
     return x.payload.plus(Payload(-y.payload.hi, -y.payload.lo))
 
 
+def payload_product(types: Sequence[Type], attributes: Mapping[str, Any]) -> Payload | None:
+    """Product of two streams: spikes if both are, with scale 1, as long as their payload has a price."""
+    x, y = types
+    if not isinstance(x, SpikeType) or not isinstance(y, SpikeType) or x.scaled or y.scaled:
+        return None
+    return x.payload.times(y.payload)
+
+
 def payload_branches(types: Sequence[Type], attributes: Mapping[str, Any]) -> Payload | None:
     """Either of two streams: spikes if both are, with scale 1."""
     return payload_extreme(types[1:], attributes)
@@ -121,7 +129,7 @@ def binary(
 OPS = (
     binary("add", "z = x + y", np.add, Role.LINEAR, cost=1, payload=payload_sum),
     binary("sub", "z = x - y", np.subtract, Role.LINEAR, cost=1, payload=payload_difference),
-    binary("mul", "z = x y", np.multiply, Role.MULTILINEAR, cost=1),
+    binary("mul", "z = x y", np.multiply, Role.MULTILINEAR, cost=1, payload=payload_product),
     binary("div", "z = x / y; of integers: rounded towards zero", div, Role.NUMERATOR, special=1),
     binary("pow", "z = x ^ y", power, special=1),
     binary("min", "z = min(x, y)", np.minimum, cost=1, homogeneous=True, payload=payload_extreme),

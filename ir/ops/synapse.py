@@ -10,13 +10,16 @@ from snnc.ir.errors import ShapeError, TypeInferenceError
 from snnc.ir.op import Attribute, Kind, Op, Role, require_rank, same_dtype
 from snnc.ir.ops.convolution import Window, convolve, convolve_transposed, windows
 from snnc.ir.shapes import Dim, broadcast, show_shape, static_dim
-from snnc.ir.types import TensorType
+from snnc.ir.types import SpikeType, TensorType
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
+    from snnc.ir.codebooks import Payload
     from snnc.ir.kernel_types import Array
     from snnc.ir.shapes import Shape
+    from snnc.ir.types import Type
 
 Ints = tuple[int, ...]
 
@@ -241,6 +244,14 @@ def infer_matmul(a: TensorType, b: TensorType) -> TensorType:
     return TensorType(same_dtype(a, b), tuple(shape))
 
 
+def summed_products(types: Sequence[Type], attributes: Mapping[str, Any]) -> Payload | None:
+    """Sums of products of two streams: spikes if both are, with scale 1, while their payload has a price."""
+    a, b = types
+    if not isinstance(a, SpikeType) or not isinstance(b, SpikeType) or a.scaled or b.scaled:
+        return None
+    return a.payload.times(b.payload, static_dim(a.shape[-1], "the summed axis of matmul"))
+
+
 def _geometry(weight: str) -> dict[str, Attribute]:
     return {
         "weight": Attribute(Kind.TENSOR, doc=weight),
@@ -305,5 +316,6 @@ OPS = (
         matmul,
         Role.MULTILINEAR,
         synaptic=True,
+        payload=summed_products,
     ),
 )

@@ -175,10 +175,15 @@ def test_spikes_stay_spikes(op: str, x: Payload, y: Payload, expected: Payload) 
     assert get_op(op).infer_type([types[0], TensorType("f32", (4,))], {}) == TensorType("f32", (4,))
 
 
-def test_products_of_spikes_are_real() -> None:
+def test_quotients_and_powers_of_spikes_are_real_products_are_spikes() -> None:
     spikes = SpikeType(UP, (4,))
-    for op in ("mul", "div", "pow"):
+    for op in ("div", "pow"):
         assert get_op(op).infer_type([spikes, spikes], {}) == TensorType("f32", (4,))
+    product = get_op("mul").infer_type([spikes, SpikeType(DOWN, (4,))], {})
+    assert product == SpikeType(Payload(UP.hi * DOWN.lo, UP.hi * DOWN.hi), (4,))
+    scaled = SpikeType(UP, (4,), scaled=True)
+    assert get_op("mul").infer_type([spikes, scaled], {}) == TensorType("f32", (4,))
+    assert get_op("mul").infer_expected([spikes, spikes], {}) == TensorType("f32", (4,))
 
 
 def test_choice_between_spikes_is_spikes() -> None:
