@@ -11,7 +11,7 @@ from snnc.passes.base import Pass, PassContext
 from snnc.passes.rewriter import Rewriter, rewrite
 
 if TYPE_CHECKING:
-    from snnc.ir.graph import Graph, Node
+    from snnc.ir.graph import Graph, Node, Value
     from snnc.ir.kernel_types import Array
 
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 class FuseBatchNorm(Pass):
     """Fold y = g x + c, with g = γ/√(variance + ε) and c = β - g mean, per channel.
 
-    into=weights: W' = g W, b' = g b + c, when the batch norm reads a synapse alone.
+    into=weights: W' = g W, b' = g b + c, when the batch norm alone reads a synapse, or transposes of it.
     into=thresholds: k = Q((v + x + c/g) / (q/g)) in the neuron that reads the batch norm alone; a negative
     g gives a negative quantum, which mirrors the neuron. g = 0 cannot be divided by: those are left to
-    into=weights.
+    into=weights. A lif neuron takes them into gain and bias: gain' = gain g, bias' = bias + gain c.
     """
 
     name: ClassVar[str] = "fuse-batch-norm"
@@ -43,13 +43,15 @@ def gain_and_offset(node: Node, rewriter: Rewriter) -> tuple[Array, Array]:
 
 
 def into_weights(node: Node, rewriter: Rewriter) -> bool:
-    producer = node.operands[0].node
+    producer, axis = synapse_before(node)
     if producer is None or producer.op.name not in ("conv", "conv_transpose", "linear"):
         return rewriter.decline(node, "it does not read a convolution or linear layer")
-    if len(producer.result.users) > 1 or rewriter.graph.is_output(producer.result):
+    if any(len(value.users) > 1 or rewriter.graph.is_output(value) for value in path(producer, node)):
         return rewriter.decline(node, "the layer before it is read elsewhere too")
-    if producer.op.name == "linear" and len(node.result.type.shape) != 2:
-        return rewriter.decline(node, "its channel axis is not the linear layer's output axis")
+    outputs = len(producer.result.type.shape) - 1 if producer.op.name == "linear" else 1
+    if axis != outputs:
+        layer = "linear layer" if producer.op.name == "linear" else "convolution"
+        return rewriter.decline(node, f"its channel axis is not the {layer}'s output axis")
     gain, offset = gain_and_offset(node, rewriter)
     given = rewriter.graph.resolve(producer)
     weight = scale_outputs(producer, given, gain)
@@ -60,8 +62,33 @@ def into_weights(node: Node, rewriter: Rewriter) -> bool:
         "bias": bias.astype(np.float32),
     }
     value = rewriter.insert(producer, producer.op.name, producer.operands, attributes)
-    rewriter.replace(node, value, absorbed=[producer])
+    if node.operands[0] is producer.result:
+        rewriter.replace(node, value, absorbed=[producer])
+        return True
+    moved = node.operands[0]
+    rewriter.replace(producer, value)
+    rewriter.replace(node, moved)
     return True
+
+
+def synapse_before(node: Node) -> tuple[Node | None, int]:
+    """Return what gives a batch norm's operand, transposes left out, and where its channel axis is there."""
+    axis, producer = 1, node.operands[0].node
+    while producer is not None and producer.op.name == "transpose":
+        perm = producer.attributes["perm"]
+        assert isinstance(perm, tuple)
+        axis, producer = int(perm[axis]), producer.operands[0].node  # type: ignore[arg-type]  # ints
+    return producer, axis
+
+
+def path(producer: Node, node: Node) -> list[Value]:
+    """Return the values from a synapse to the batch norm that reads it through transposes."""
+    values = [node.operands[0]]
+    while values[-1] is not producer.result:
+        mover = values[-1].node
+        assert mover is not None
+        values.append(mover.operands[0])
+    return values
 
 
 def scale_outputs(node: Node, attributes: dict[str, Array], factor: Array) -> Array:
@@ -81,18 +108,18 @@ def scale_outputs(node: Node, attributes: dict[str, Array], factor: Array) -> Ar
 def into_threshold(node: Node, rewriter: Rewriter) -> bool:
     graph = rewriter.graph
     readers = list(node.result.users)
-    if len(readers) != 1 or readers[0].op.name != "neuron" or graph.is_output(node.result):
+    if len(readers) != 1 or not readers[0].op.neuron or graph.is_output(node.result):
         return rewriter.decline(node, "it is not read by one neuron alone")
     neuron = readers[0]
+    if neuron.op.name == "lif":
+        return into_gain(node, neuron, rewriter)
     given = graph.resolve(neuron)
     if given["quantum"] is None:
         return rewriter.decline(node, "the neuron has no threshold yet; run choose-thresholds first")
     gain, offset = gain_and_offset(node, rewriter)
     if (gain == 0).any():
         return rewriter.decline(node, f"gamma is 0 in {int((gain == 0).sum())} channels")
-    per_channel = [1] * len(node.result.type.shape)
-    per_channel[1] = -1
-    gain, offset = gain.reshape(per_channel), offset.reshape(per_channel)
+    gain, offset = per_channel(node, gain), per_channel(node, offset)
     bias = offset if given["bias"] is None else given["bias"] + offset
     attributes = {
         **neuron.attributes,
@@ -100,5 +127,27 @@ def into_threshold(node: Node, rewriter: Rewriter) -> bool:
         "bias": (bias / gain).astype(np.float32),
     }
     value = rewriter.insert(neuron, "neuron", node.operands, attributes)
+    rewriter.replace(neuron, value, absorbed=[node])
+    return True
+
+
+def per_channel(node: Node, array: Array) -> Array:
+    """Return channels as an array with every axis of a batch norm's result."""
+    shape = [1] * len(node.result.type.shape)
+    shape[1] = -1
+    return array.reshape(shape)
+
+
+def into_gain(node: Node, neuron: Node, rewriter: Rewriter) -> bool:
+    given = rewriter.graph.resolve(neuron)
+    gain, offset = (per_channel(node, array) for array in gain_and_offset(node, rewriter))
+    before = 1.0 if given["gain"] is None else given["gain"].astype(np.float64)
+    bias = 0.0 if given["bias"] is None else given["bias"]
+    attributes = {
+        **neuron.attributes,
+        "gain": (before * gain).astype(np.float32),
+        "bias": (bias + before * offset).astype(np.float32),
+    }
+    value = rewriter.insert(neuron, "lif", node.operands, attributes)
     rewriter.replace(neuron, value, absorbed=[node])
     return True

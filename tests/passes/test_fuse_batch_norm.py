@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from snnc.ir.codebooks import Codebook, MultiSpike, Ternary
 from snnc.passes.fuse_batch_norm import FuseBatchNorm
 from snnc.passes.normalise_thresholds import NormaliseThresholds
+from snnc.passes.simplify import Simplify
 from tests.passes.build import Builder, N, applied, assert_same_function, decoded, only, ops, random_inputs
 
 if TYPE_CHECKING:
@@ -162,6 +163,46 @@ def test_a_linear_layer_over_a_sequence_has_its_channels_elsewhere() -> None:
     fused, notes = applied(graph, FuseBatchNorm())
     assert "batch_norm" in ops(fused)
     assert notes[0].reason == "its channel axis is not the linear layer's output axis"
+
+
+def tokens(b: Builder, gamma: Array) -> Value:
+    """Batch norm over the channels of tokens [N, 3, 4], as exporters write it: between two transposes."""
+    random = np.random.default_rng(1)
+    weight = random.standard_normal((len(gamma), 4)).astype(np.float32)
+    channels_first = b("transpose", b("linear", b.x, weight=weight), perm=(0, 2, 1))
+    return b("transpose", b("batch_norm", channels_first, **parameters(random, gamma)), perm=(0, 2, 1))
+
+
+def test_a_layer_before_a_transpose_takes_the_batch_norm() -> None:
+    b = Builder(N, 3, 4)
+    graph = b.outputs(y=b("relu", tokens(b, np.array([0.5, 0.0, -3.0], np.float32))))
+    fused, _ = applied(graph, FuseBatchNorm(), Simplify())
+    assert ops(fused) == ["linear", "relu"]
+    assert_same_function(graph, fused, atol=1e-5)
+
+
+def test_a_layer_before_a_transpose_that_is_read_elsewhere_is_declined() -> None:
+    b = Builder(N, 3, 4)
+    moved = tokens(b, np.ones(3, np.float32))
+    (first, *_) = [node for node in b.graph if node.op.name == "transpose"]
+    graph = b.outputs(y=moved, z=b("relu", first.result))
+    fused, notes = applied(graph, FuseBatchNorm())
+    assert "batch_norm" in ops(fused)
+    assert [note.reason for note in notes] == ["the layer before it is read elsewhere too"]
+
+
+@pytest.mark.parametrize("trained", [{}, {"gain": np.full((1, 1), 0.5, np.float32)}], ids=["plain", "gain"])
+def test_a_lif_neuron_takes_the_batch_norm_into_gain_and_bias(trained: dict[str, Any]) -> None:
+    b = Builder(N, 4)
+    given = {**parameters(np.random.default_rng(2), np.array([2, 0, -0.5, 1], np.float32)), "epsilon": 0.0}
+    given["variance"] = np.full(4, 0.25, np.float32)
+    threshold, leak = np.ones((1, 1), np.float32), np.full((1, 1), 0.5, np.float32)
+    normalised = b("batch_norm", b.x, **given)
+    graph = b.outputs(y=b("lif", normalised, threshold=threshold, leak=leak, **trained))
+    fused, _ = applied(graph, FuseBatchNorm(into="thresholds"))
+    assert ops(fused) == ["lif"]
+    inputs = random_inputs(graph, samples=200)
+    np.testing.assert_array_equal(decoded(fused, inputs, 4)["y"], decoded(graph, inputs, 4)["y"])
 
 
 @settings(max_examples=30, deadline=None)
