@@ -28,7 +28,7 @@ def compile(
     model: str | Path | Any,
     calibration: Dataset | str | Path | Array | Mapping[str, Array] | None = None,
     *,
-    method: str = "multi-spike",
+    method: str | None = None,
     steps: int = 4,
     levels: int | None = None,
     thresholds: Literal["mse", "max", "percentile"] | None = None,
@@ -44,6 +44,7 @@ def compile(
 ) -> Graph:
     """Compile an ONNX model (path or `ModelProto`) to a spiking graph.
 
+    `method` None: `direct` for a network that spikes already, else `multi-spike`.
     `calibration`: a data file, an array, arrays by input name, or a `Dataset` (which can normalise);
     None: synthetic inputs and a warning. `steps` is the default number of time steps that the record keeps.
     `levels`, `thresholds`, `per`, `batch_norm`, `coding` and `reset` set the method's passes; `pipeline`

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from snnc.frontend.check import CheckReport, NodeReport, Outcome, build_report
 from snnc.frontend.importer import import_model
 from snnc.ir.errors import UnsupportedOpError
-from snnc.methods import Settings, get_method
-from snnc.passes.analysis import passes_mean, static_values
+from snnc.methods import DEFAULT, DIRECT, Settings
+from snnc.passes.analysis import passes_mean, spikes_already, static_values
 from snnc.passes.expectation_compensation import ExpectationCompensation, is_real
 from snnc.passes.manager import PassManager
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from snnc.ir.graph import Graph
     from snnc.passes.base import Pass
-
-DEFAULT_METHOD = "multi-spike"
 
 
 def check_model(
@@ -41,7 +39,10 @@ def check_model(
     if imported.rejected:
         return build_report(name, imported)
     graph = imported.graph
-    passes = get_method(DEFAULT_METHOD).pipeline(Settings())
+    if spikes_already(graph):
+        PassManager(DIRECT.pipeline(Settings()), on_pass=on_pass).run(graph)
+        return build_report(name, imported, graph)
+    passes = DEFAULT.pipeline(Settings())
     until = next(i for i, pass_ in enumerate(passes) if isinstance(pass_, ExpectationCompensation))
     PassManager(passes[:until], on_pass=on_pass).run(graph)
     try:

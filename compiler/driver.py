@@ -16,9 +16,10 @@ from snnc.data import Dataset, load_data
 from snnc.frontend import import_onnx
 from snnc.ir.decode import decode_problem
 from snnc.ir.errors import DataError, OptionError
-from snnc.methods import Settings, get_method
+from snnc.methods import DEFAULT, DIRECT, Settings, get_method, method_for
 from snnc.methods.base import analog_pipeline
 from snnc.passes.allocate_levels import AllocateLevels
+from snnc.passes.analysis import spikes_already
 from snnc.passes.base import PassContext
 from snnc.passes.manager import PassManager, PassRun
 from snnc.passes.normalise_thresholds import NormaliseThresholds
@@ -48,10 +49,11 @@ class Options:
     """How to compile. `pipeline` replaces the method's passes; the folders are for debugging.
 
     `energy` (ratio to the source network in float32) and `max_loss` (points) are met at T=1 by sharing out
-    levels between neurons. `decode` replaces what the model says about decoding its outputs.
+    levels between neurons. Without a method a network that spikes already keeps its neurons, any other is
+    converted by the default method. `decode` replaces what the model says about decoding its outputs.
     """
 
-    method: str = "multi-spike"
+    method: str | None = None
     settings: Settings = field(default_factory=Settings)
     steps: int = 4
     pipeline: str | None = None
@@ -127,6 +129,7 @@ def compile_model(
     graph = import_onnx(model, shapes=options.shapes)
     if options.decode is not None:
         graph.decode_outputs(options.decode)
+    method, passes = chosen_method(graph, options, passes)
     if calibration is not None:
         # What a compiled network decodes to is a function of the mean over the steps.
         calibration = calibration.averaged(graph)
@@ -146,7 +149,7 @@ def compile_model(
     refuse_decode(graph)
     graph.meta = {
         "source": describe_source(model),
-        "method": options.method if options.pipeline is None else "custom",
+        "method": method,
         "pipeline": show_pipeline(passes),
         "calibration": (
             {"data": "synthetic", "samples": synthetic.samples}
@@ -202,10 +205,23 @@ def run_to_target(
 
 
 def build_pipeline(options: Options, registry: Registry) -> list[Pass]:
-    """Return the passes the options ask for."""
+    """Return the passes the options ask for; without a pipeline and a method, those of the default method."""
     if options.pipeline is not None:
         return parse_pipeline(options.pipeline, registry)
-    return get_method(options.method).pipeline(options.settings)
+    return get_method(options.method or DEFAULT.name).pipeline(options.settings)
+
+
+def chosen_method(graph: Graph, options: Options, passes: list[Pass]) -> tuple[str, list[Pass]]:
+    """Return the method's name and passes, now that the network is known; `custom` and the pipeline given."""
+    if options.pipeline is not None:
+        return "custom", passes
+    method = method_for(options.method, spiking=spikes_already(graph))
+    if method is DIRECT and (options.energy is not None or options.max_loss is not None):
+        raise OptionError(
+            "the neurons of a network that spikes already have no levels to share out",
+            help="leave --energy and --max-loss out",
+        )
+    return method.name, method.pipeline(options.settings)
 
 
 def describe_source(model: str | Path | Any) -> dict[str, str]:

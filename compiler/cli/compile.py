@@ -43,10 +43,12 @@ class MethodOption(click.Option):
     """`--method`, whose help lists the methods there are."""
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        from snnc.methods import METHODS
+        from snnc.methods import DIRECT, METHODS
 
-        listed = "; ".join(f"{method.name}: {method.summary}" for method in METHODS.values())
-        self.help = f"How to convert. {listed}.  [default: multi-spike]"
+        summaries = {method.name: method.summary for method in METHODS.values()}
+        summaries[DIRECT.name] = DIRECT.summary
+        listed = "; ".join(f"{name}: {summary}" for name, summary in summaries.items())
+        self.help = f"How to convert. {listed}.  [default: multi-spike; direct if the network spikes already]"
         return super().get_help_record(ctx)
 
 
@@ -262,7 +264,7 @@ def build_options(output: Path, chosen: dict[str, Any]) -> Options:
     }
     settings = Settings(**{field: chosen[name] for name, field in names.items() if chosen[name] is not None})
     return Options(
-        method=chosen["method"] or "multi-spike",
+        method=chosen["method"],
         settings=settings,
         steps=chosen["steps"],
         pipeline=chosen["pipeline"],

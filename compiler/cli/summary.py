@@ -22,7 +22,7 @@ def describe_graph(graph: Graph) -> dict[str, Any]:
     """Return the figures of a graph as plain data; neurons are counted for one sample."""
     from snnc.ir.shapes import per_sample
 
-    layers = [node for node in graph if node.op.name == "neuron"]
+    layers = [node for node in graph if node.op.neuron]
     return {
         "nodes": len(graph),
         "coding": graph.coding,
@@ -57,6 +57,8 @@ def describe_notes(notes: Sequence[Note]) -> list[dict[str, str]]:
 
 def show_summary(output: Path, graph: Graph, seconds: float) -> None:
     """Say in two lines what was written."""
+    from snnc.methods import DIRECT
+
     figures = describe_graph(graph)
     click.echo(
         f"{output}: {count(figures['nodes'], 'node')}, "
@@ -70,6 +72,8 @@ def show_summary(output: Path, graph: Graph, seconds: float) -> None:
         if calibration["samples"]
         else "not calibrated"
     )
+    if figures["method"] == DIRECT.name:
+        calibrated = "the network spikes already and keeps its neurons"
     coding = "" if graph.coding == "rate" else f"{graph.coding} coding, "
     click.echo(
         f"method {figures['method']}, {coding}{calibrated}, {count(figures['steps'], 'time step')} by default"

@@ -16,6 +16,7 @@ import onnx
 from snnc.frontend.importer import import_model
 from snnc.frontend.walk import Fate
 from snnc.ir.op import Role
+from snnc.passes.analysis import spikes_already
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,7 +132,8 @@ def build_report(model: str, imported: Imported, graph: Graph | None = None) -> 
 def node_outcomes(graph: Graph) -> dict[str, Outcome]:
     """Return the outcome of every ONNX node that some node of the graph has in its origin."""
     order = list(Outcome)
-    varying = varying_values(graph)
+    # What a network of lif neurons computes at a step is what it means: nothing is wrapped.
+    varying = set() if spikes_already(graph) else varying_values(graph)
     result: dict[str, Outcome] = {}
     for node in graph:
         outcome = _outcome(node, varying)
@@ -141,7 +143,7 @@ def node_outcomes(graph: Graph) -> dict[str, Outcome]:
 
 
 def _outcome(node: Node, varying: set[Value]) -> Outcome:
-    if node.op.name == "neuron":
+    if node.op.neuron:
         return Outcome.NEURON
     if node.expect or _needs_expectation(node, varying):
         return Outcome.EXPECTATION
