@@ -173,6 +173,16 @@ class Graph:
             raise OptionError(f"outputs cannot be decoded by {decode!r}", help=did_you_mean(decode, DECODES))
         self.outputs = [replace(output, decode=decode) for output in self.outputs]
 
+    def remove_input(self, name: str) -> None:
+        """Remove an input that nobody reads."""
+        removed = [value for value in self.inputs if value.name == name]
+        if any(value.users or self.is_output(value) for value in removed):
+            raise SnncError(f"cannot remove the input {name!r}: it is still used")
+        self.inputs = [value for value in self.inputs if value.name != name]
+
+    def remove_output(self, name: str) -> None:
+        self.outputs = [output for output in self.outputs if output.name != name]
+
     def add_tensor(self, hint: str, array: Array) -> TensorRef:
         """Store an array, by reference and read-only, under a name like the hint; return its reference."""
         base = re.sub(r"[^A-Za-z0-9_.\-/]", "_", hint) or "tensor"

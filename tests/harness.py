@@ -96,3 +96,30 @@ def assert_matches_onnxruntime(
             found[name].astype(np.float64), array.astype(np.float64), rtol=rtol, atol=atol, err_msg=name
         )
     return graph
+
+
+def step_onnxruntime(
+    model: onnx.ModelProto, inputs: Mapping[str, Array], steps: int, tensors: Sequence[str] = ()
+) -> dict[str, Array]:
+    """Run a model that is one step `steps` times, each state fed back as NAME from NAME_next, from 0.
+
+    Return every other output, and the tensors asked for, [T, N, …].
+    """
+    model = onnx.ModelProto.FromString(model.SerializeToString())
+    outputs = [output.name for output in model.graph.output]
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors if name not in outputs)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    names = [item.name for item in session.get_outputs()]
+    samples = len(next(iter(inputs.values())))
+    states = {
+        item.name: np.zeros((samples, *item.shape[1:]), np.float32)
+        for item in session.get_inputs()
+        if item.name not in inputs
+    }
+    series: dict[str, list[Array]] = {name: [] for name in names}
+    for _ in range(steps):
+        found = dict(zip(names, session.run(None, {**inputs, **states}), strict=True))
+        states = {name: found[f"{name}_next"] for name in states}
+        for name, array in found.items():
+            series[name].append(array)
+    return {name: np.stack(arrays) for name, arrays in series.items()}

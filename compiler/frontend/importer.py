@@ -9,8 +9,10 @@ import onnx
 
 from snnc.frontend.batch import SymbolicBatch, fixed_batches, pinned_batch
 from snnc.frontend.independence import mixing_nodes
+from snnc.frontend.lift_states import lift_states, refuse_undeclared_state
 from snnc.frontend.loader import Source, open_source
 from snnc.frontend.per_sample import behaves_per_sample
+from snnc.frontend.recurrent_state import recurrent_states
 from snnc.frontend.signature import declared_inputs, input_types
 from snnc.frontend.walk import Fate, Imported, Walk
 from snnc.ir.errors import SnncError, UnsupportedOpError
@@ -52,7 +54,8 @@ def import_model(source: str | Path | onnx.ModelProto, *, shapes: Pins | None = 
     """
     try:
         opened = open_source(source)
-        return _import_symbolic(opened, shapes) or _import_stated(opened, shapes or {})
+        imported = _import_symbolic(opened, shapes) or _import_stated(opened, shapes or {})
+        return imported if imported.rejected else with_neurons(imported, opened.model)
     except SnncError as refusal:
         if refusal.where is None and not isinstance(source, onnx.ModelProto):
             refusal.where = str(source)
@@ -77,6 +80,21 @@ def without_mixing(imported: Imported) -> Imported:
         for fate in imported.fates
     )
     return replace(imported, fates=tuple(fates)) if mixing else imported
+
+
+def with_neurons(imported: Imported, model: onnx.ModelProto) -> Imported:
+    """Turn the states of a model that is one time step into neurons; reject those that are none."""
+    refusals = {refusal.node: refusal for refusal in lift_states(imported.graph, recurrent_states(model))}
+    if not refusals:
+        refuse_undeclared_state(imported.graph)
+        return imported
+    fates = (
+        replace(fate, fate=Fate.REJECTED, reason=refusals[fate.name].reason, help=refusals[fate.name].help)
+        if fate.name in refusals
+        else fate
+        for fate in imported.fates
+    )
+    return replace(imported, fates=tuple(fates))
 
 
 def _import_symbolic(source: Source, pins: Pins | None) -> Imported | None:

@@ -9,6 +9,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it ships no types
 from onnx import inliner
 
+from snnc.frontend.handlers.spiking import DOMAIN
 from snnc.frontend.tensors import TensorReader, is_external
 from snnc.ir.errors import ModelError
 
@@ -137,11 +138,15 @@ def _refuse_other_formats(data: bytes, where: str) -> None:
 
 
 def _inlined(model: onnx.ModelProto, where: str | None) -> onnx.ModelProto:
-    """Return the model with calls of its local functions replaced by their bodies."""
-    if not model.functions:
+    """Return the model with calls of its local functions replaced by their bodies.
+
+    Those of this project's own domain stay: their handlers say what they mean, whatever a body says.
+    """
+    known = [(entry.domain, entry.name) for entry in model.functions if entry.domain == DOMAIN]
+    if len(known) == len(model.functions):
         return model
     try:
-        return inliner.inline_local_functions(model)
+        return inliner.inline_selected_functions(model, known, exclude=True)
     except (RuntimeError, ValueError, TypeError) as problem:
         raise ModelError(
             f"the model's local functions cannot be inlined: {problem}", where=where

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from snnc.frontend.context import NodeContext, RejectedError, to_supported
-from snnc.frontend.handlers import handlers
+from snnc.frontend.handlers import handlers, spiking
 from snnc.frontend.loader import DEFAULT_DOMAINS, NEWEST_OPSET
 from snnc.frontend.metadata import decode_of
 from snnc.frontend.weights import NonFinite
@@ -84,6 +84,7 @@ class Walk:
         self.sparse = {tensor.values.name for tensor in self.nodes.sparse_initializer}
         self.non_finite = NonFinite(self.nodes.node)
         self.names: set[str] = set()
+        self.versions = {entry.domain: entry.version for entry in source.model.opset_import}
         self.checker = onnx.checker.C.CheckerContext()
         self.checker.ir_version = source.model.ir_version
         self.checker.opset_imports = dict.fromkeys(DEFAULT_DOMAINS, source.opset)
@@ -103,7 +104,7 @@ class Walk:
         if not any(output in self.live for output in node.output):
             return NodeFate(name, node.op_type, Fate.UNUSED)
         try:
-            handler = find_handler(node, self.source.opset)
+            handler = find_handler(node, self.source.opset, self.versions)
             self._check_schema(node)
             inputs = [self._read(tensor) if tensor else None for tensor in node.input]
             if any(tensor and entry is None for tensor, entry in zip(node.input, inputs, strict=True)):
@@ -120,6 +121,8 @@ class Walk:
 
     def _check_schema(self, node: onnx.NodeProto) -> None:
         """Refuse a node that has not the operands and attributes of its operator."""
+        if node.domain not in DEFAULT_DOMAINS:
+            return  # the checker knows the standard's operators only; the handler looks at its own
         if deprecated(node.op_type, self.source.opset):
             return  # the checker refuses it for that alone; GroupNormalization was, to be corrected later
         try:
@@ -198,12 +201,14 @@ class Walk:
             )
 
 
-def find_handler(node: onnx.NodeProto, opset: int) -> Handler:
-    """Return the handler of a node, or refuse the operator."""
+def find_handler(node: onnx.NodeProto, opset: int, versions: Mapping[str, int]) -> Handler:
+    """Return the handler of a node, or refuse the operator; `versions` are those of other domains."""
+    if node.domain == spiking.DOMAIN:
+        return find_spiking_handler(node, versions.get(node.domain, 0))
     if node.domain not in DEFAULT_DOMAINS:
         raise RejectedError(
             f"operators of domain {node.domain!r} are not supported",
-            help="export the model with operators of the ONNX standard only",
+            help=f"export the model with operators of the ONNX standard and of {spiking.DOMAIN} only",
         )
     table = handlers()
     if node.op_type not in table:
@@ -214,6 +219,20 @@ def find_handler(node: onnx.NodeProto, opset: int) -> Handler:
             help=f"export the model with opset {NEWEST_OPSET}",
         )
     return table[node.op_type]
+
+
+def find_spiking_handler(node: onnx.NodeProto, version: int) -> Handler:
+    if version != spiking.VERSION:
+        raise RejectedError(
+            f"version {version} of domain {spiking.DOMAIN} is not known",
+            help=f"export the model with version {spiking.VERSION}",
+        )
+    if node.op_type not in spiking.HANDLERS:
+        raise RejectedError(
+            f"domain {spiking.DOMAIN} has no operator {node.op_type}",
+            help=did_you_mean(node.op_type, spiking.HANDLERS),
+        )
+    return spiking.HANDLERS[node.op_type]
 
 
 def _advice(op_type: str, table: Iterable[str]) -> str:
