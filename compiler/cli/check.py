@@ -18,17 +18,28 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    epilog=example("snnc check model.onnx", "snnc check bert.onnx --shape input_ids=N,128 --json"),
+    epilog=example(
+        "snnc check model.onnx",
+        "snnc check bert.onnx --shape input_ids=N,128 --json",
+        "snnc check net.sir --spikes-only",
+    ),
     short_help="What would compile, node by node.",
 )
 @click.argument("model", type=FILE)
+@click.option(
+    "--spikes-only",
+    is_flag=True,
+    help="Prove that MODEL (.sir, or .onnx that spikes) computes with spikes alone, edge by edge.",
+)
 @shape_option
 @json_option
 @quiet_option
 @click.pass_context
 def check(
     ctx: click.Context,
+    *,
     model: Path,
+    spikes_only: bool,
     shapes: dict[str, Sequence[int | str]] | None,
     as_json: bool,
     quiet: bool,
@@ -44,7 +55,12 @@ def check(
     rejected     cannot be compiled, and why
 
     The exit code is 1 if any node is rejected.
+
+    With --spikes-only, show what travels on every edge instead, and whether no two real streams are
+    multiplied and every synapse but the first reads spikes; the exit code is 1 if not.
     """
+    if spikes_only:
+        ctx.exit(0 if prove(model, shapes, as_json) else 1)
     from snnc.checking import check_model
 
     with Activity("checking", quiet=quiet) as activity:
@@ -54,6 +70,18 @@ def check(
     else:
         print_report(report)
     ctx.exit(0 if report.compiles else 1)
+
+
+def prove(model: Path, shapes: dict[str, Sequence[int | str]] | None, as_json: bool) -> bool:
+    from snnc.cli.spikes_only import describe_proof, print_proof
+    from snnc.spiking_proof import prove_file
+
+    graph, proof = prove_file(model, shapes=shapes)
+    if as_json:
+        print_json(describe_proof(graph, proof))
+    else:
+        print_proof(graph, proof)
+    return proof.holds
 
 
 def print_report(report: CheckReport) -> None:

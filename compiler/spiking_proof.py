@@ -1,0 +1,30 @@
+"""What `snnc check --spikes-only` answers, of a compiled network or of a model that spikes already."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from snnc.frontend import import_onnx
+from snnc.ir.archive import load
+from snnc.ir.errors import ShapeError
+from snnc.methods import DIRECT, Settings
+from snnc.passes.manager import PassManager
+from snnc.passes.spikes_only import Proof, prove_spikes_only
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from snnc.ir.graph import Graph
+
+
+def prove_file(path: Path, *, shapes: Mapping[str, Sequence[int | str]] | None = None) -> tuple[Graph, Proof]:
+    """Return the network of a .sir file, or what `direct` makes of an ONNX model, and the proof."""
+    if path.suffix != ".onnx":
+        if shapes:
+            raise ShapeError("shapes are pinned where a model is imported; a network has its own")
+        graph = load(path).graph
+    else:
+        graph = import_onnx(path, shapes=shapes)
+        PassManager(DIRECT.pipeline(Settings())).run(graph)
+    return graph, prove_spikes_only(graph)
