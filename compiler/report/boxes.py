@@ -70,7 +70,7 @@ def diagram(graph: Graph) -> Diagram:
         elif hidden(node, len(streams)):
             made_by[node.result] = source
         elif (
-            node.op.name == "neuron"
+            node.op.neuron
             and source is not None
             and drawn_reads[node.operands[0]] == 1
             and (source.kind != "ends" and not source.neurons)
@@ -118,7 +118,7 @@ def add_neurons(box: Box, node: Node) -> Box:
 
 def box_of(node: Node) -> Box:
     shape = show_sample(node.result.type.shape)
-    if node.op.name == "neuron":
+    if node.op.neuron:
         return add_neurons(Box("other", "neurons", shape), node)
     return Box(kind_of(node), title_of(node), shape, [node])
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from snnc.energy import unscaled
+from snnc.ir.codebooks import Payload
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,11 +56,11 @@ class Histograms:
     found: dict[Node, Distribution] = field(default_factory=dict)
 
     def observe(self, node: Node, t: int, value: Array, membrane: Array | None) -> None:
-        if node.op.name != "neuron":
+        if not node.op.neuron:
             return
         given = self.graph.resolve(node)
         if node not in self.found:
-            allowed = self.graph.sent_codebook(node).payload
+            allowed = self.graph.sent_codebook(node).payload if "codebook" in given else Payload(0, 1)
             self.found[node] = Distribution(
                 allowed.lo,
                 np.zeros(allowed.hi - allowed.lo + 1, np.int64),
@@ -67,12 +68,12 @@ class Histograms:
             )
         one = self.found[node]
         payload = unscaled(node, value, self.graph)
-        if given["negative"] is not None and given["level_axis"] is None:
+        if given.get("negative") is not None and given["level_axis"] is None:
             payload = np.where(payload < 0, payload / given["negative"], payload)
         codes = np.rint(payload).astype(np.int64).ravel() - one.lowest
         one.payloads += np.bincount(codes, minlength=len(one.payloads))
         if t == self.steps and membrane is not None:
-            quanta = membrane / given["quantum"]
+            quanta = membrane / given.get("quantum", given.get("threshold"))
             one.membranes += np.histogram(quanta, MEMBRANE_EDGES)[0]
             one.below += int((quanta < MEMBRANE_EDGES[0]).sum())
             one.above += int((quanta > MEMBRANE_EDGES[-1]).sum())

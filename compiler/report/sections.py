@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -170,6 +170,8 @@ def threshold_row(layer: Layer) -> list[str]:
     node = layer.node
     assert node.graph is not None
     given = node.graph.resolve(node)
+    if "codebook" not in given:
+        return lif_row(layer, given)
     quantum, unit = given["quantum"], given["unit"]
     channels = max(size for array in (quantum, unit) if array is not None for size in (array.size, 1))
     low, high = given["low"], given["high"]
@@ -182,6 +184,22 @@ def threshold_row(layer: Layer) -> list[str]:
         "network" if channels == 1 else f"{channels} channels",
         text("as is" if unit is None else spread(unit)),
         bounds if (low, high) != (None, None) else "none",
+        f"{given['initial']:g}",
+    ]
+
+
+def lif_row(layer: Layer, given: Mapping[str, Any]) -> list[str]:
+    """Return a neuron of a network that was trained as a spiking one."""
+    threshold, leak = given["threshold"], given["leak"]
+    channels = max(array.size for array in (threshold, leak) if array is not None)
+    kept = "" if leak is None else f"; leak {spread(leak)}"
+    return [
+        breakable(layer.name),
+        text(f"lif, {given['reset']} reset"),
+        text(spread(threshold) + kept),
+        "network" if channels == 1 else f"{channels} channels",
+        text("a spike"),
+        "none",
         f"{given['initial']:g}",
     ]
 

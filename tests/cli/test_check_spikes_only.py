@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
@@ -57,3 +58,24 @@ def test_what_stands_against_the_proof_is_named_with_its_operands(tmp_path: Path
     assert (code, found["spikes_only"]) == (1, False)
     assert set(found["offence"]) == {"node", "reason", "operands"}
     assert {edge["class"] for edge in found["edges"]} <= {"analog input", "current"}
+
+
+def test_the_network_is_reported_on_verified_and_evaluated_against_its_stepped_model(
+    model: Path, tmp_path: Path
+) -> None:
+    network, data = tmp_path / "sasa.sir", tmp_path / "frames.npz"
+    random = np.random.default_rng(2)
+    np.savez(data, x=(random.integers(-4, 13, (6, 5, 4, 6)) / 4).astype(np.float32))
+    snnc("compile", model, "-o", network)
+    against = (network, "--model", model, "--data", data)
+    code, output = snnc("eval", *against, "--json")
+    assert code == 0
+    assert [step["relative_error"] for step in json.loads(output)["steps"]] == [0.0] * 6
+    code, output = snnc("verify", *against, "--json")
+    assert code == 0
+    assert {layer["relative_error"] for layer in json.loads(output)["layers"]} == {0.0}
+    code, _ = snnc("report", *against, "-o", tmp_path / "page.html")
+    assert code == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "lif, soft reset" in page
+    assert "0.75; leak 0.5" in page
