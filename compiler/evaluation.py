@@ -13,6 +13,7 @@ from snnc.backends.reference import Simulator
 from snnc.energy import ActivityMeter, Counts, EnergyEstimate, count_step, count_steps, estimate
 from snnc.frontend import import_onnx
 from snnc.ir.errors import DataError
+from snnc.memory import MemoryStep, SpikeTraffic, memory_steps
 from snnc.methods.base import analog_pipeline
 from snnc.operations import Coverage, Operations, coverage, operations
 from snnc.passes.manager import PassManager
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from snnc.backends.reference.program import Observer
     from snnc.data import Dataset
     from snnc.ir.graph import Graph
     from snnc.ir.kernel_types import Array
@@ -80,6 +82,7 @@ class Evaluation:
     coverage: Coverage
     seconds: float
     stepped: bool = False
+    memory: list[MemoryStep] | None = None
 
     def costlier(self, than: Literal["fp32", "int8"]) -> list[int]:
         """Return the steps after which the spiking network needed more energy than the source network."""
@@ -90,7 +93,7 @@ class Evaluation:
         return [t for t, ratio in ratios.items() if ratio > 1]
 
     def to_json(self) -> dict[str, object]:
-        return {
+        found: dict[str, object] = {
             "samples": self.samples,
             "metric": self.metric,
             "ann": self.ann,
@@ -99,6 +102,9 @@ class Evaluation:
             "coverage": self.coverage.to_json(),
             "stepped": self.stepped,
         }
+        if self.memory is not None:
+            found["memory"] = [{"t": step.t, **step.to_json()} for step in self.memory]
+        return found
 
 
 class Scores:
@@ -156,6 +162,7 @@ def evaluate(
     *,
     metric: Metric | None = None,
     shapes: Mapping[str, Sequence[int | str]] | None = None,
+    memory: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Run the source model in onnxruntime and the spiking graph in the reference simulator on the same data.
@@ -166,13 +173,15 @@ def evaluate(
     """
     started = time.perf_counter()
     source, simulator = SourceModel(model), Simulator(graph)
-    ann_counts = analog_counts(model, shapes)
-    meter, scores = ActivityMeter(graph, steps), Scores(steps)
+    analog = analog_graph(model, shapes)
+    ann_counts = count_step(analog, dense=True)
+    meter, scores, moved = ActivityMeter(graph, steps), Scores(steps), SpikeTraffic(graph, steps)
+    observers: list[Observer] = [meter, moved] if memory else [meter]
     chosen = choose_metric(metric, dataset, graph)
     total = dataset.count(graph)
     for inputs, labels in dataset.batches(graph, simulator.group):
         expected = answers(source, graph, inputs, steps, graph.outputs[0])
-        run = simulator.run(inputs, steps, observers=[meter])
+        run = simulator.run(inputs, steps, observers=observers)
         snn = run.outputs[graph.outputs[0].name]
         scores.add(expected, snn, labels if chosen == "accuracy" else None)
         meter.samples += batch_size_of(graph, inputs)
@@ -180,8 +189,17 @@ def evaluate(
             progress(meter.samples, total)
     stepped = bool(source.states)
     results = summarise(graph, meter, scores, chosen, ann_counts, stepped=stepped)
-    seconds = time.perf_counter() - started
-    return Evaluation(meter.samples, chosen, results[-1].ann, results, coverage(graph), seconds, stepped)
+    moved.samples = meter.samples
+    return Evaluation(
+        meter.samples,
+        chosen,
+        results[-1].ann,
+        results,
+        coverage(graph),
+        time.perf_counter() - started,
+        stepped,
+        memory_steps(analog, moved, stepped=stepped) if memory else None,
+    )
 
 
 def choose_metric(metric: Metric | None, dataset: Dataset, graph: Graph) -> Metric:
@@ -216,9 +234,14 @@ def check_labels(labels: Array, graph: Graph, source: str) -> None:
 
 def analog_counts(model: str | Path, shapes: Mapping[str, Sequence[int | str]] | None = None) -> Counts:
     """Count the operations of the source network, batch norm folded, its own spikes as any other number."""
+    return count_step(analog_graph(model, shapes), dense=True)
+
+
+def analog_graph(model: str | Path, shapes: Mapping[str, Sequence[int | str]] | None = None) -> Graph:
+    """Return the source network's own graph, batch norm folded."""
     graph = import_onnx(model, shapes=shapes)
     PassManager(analog_pipeline()).run(graph)
-    return count_step(graph, dense=True)
+    return graph
 
 
 def summarise(

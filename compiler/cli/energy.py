@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from snnc.cli.eval import STEPPED, show_energy
+from snnc.cli.eval import STEPPED
 from snnc.cli.measure import measure
 from snnc.cli.options import (
     DataOptions,
@@ -20,7 +20,8 @@ from snnc.cli.options import (
     steps_option,
     test_data_option,
 )
-from snnc.cli.show import Column, count, print_json, print_table
+from snnc.cli.show import Column, count, print_json, print_table, show_energy
+from snnc.cli.traffic import memory_option, show_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 @model_option
 @test_data_option
 @steps_option
+@memory_option
 @data_options
 @shape_option
 @json_option
@@ -47,6 +49,7 @@ def energy(
     model: Path,
     data_file: Path,
     steps: int | None,
+    memory: bool,
     data: DataOptions,
     shapes: dict[str, Sequence[int | str]] | None,
     as_json: bool,
@@ -71,6 +74,7 @@ def energy(
         data=data,
         steps=steps,
         metric=None,
+        memory=memory,
         shapes=shapes,
         quiet=quiet,
     )
@@ -79,10 +83,12 @@ def energy(
     else:
         show_table(result)
         show_operations(result)
+        if result.memory is not None:
+            show_memory(result.memory)
 
 
 def describe_energy(result: Evaluation) -> dict[str, object]:
-    return {
+    found: dict[str, object] = {
         "samples": result.samples,
         "steps": [
             {
@@ -95,6 +101,9 @@ def describe_energy(result: Evaluation) -> dict[str, object]:
         ],
         "coverage": result.coverage.to_json(),
     }
+    if result.memory is not None:
+        found["memory"] = [{"t": step.t, **step.to_json()} for step in result.memory]
+    return found
 
 
 def show_table(result: Evaluation) -> None:

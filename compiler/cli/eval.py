@@ -20,7 +20,8 @@ from snnc.cli.options import (
     steps_option,
     test_data_option,
 )
-from snnc.cli.show import Column, count, percent, print_json, print_table
+from snnc.cli.show import Column, count, percent, print_json, print_table, show_energy
+from snnc.cli.traffic import memory_option, show_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     type=click.Choice(["accuracy", "relative_error", "cosine"]),
     help="What to compare.  [default: accuracy if there are labels, else relative_error]",
 )
+@memory_option
 @data_options
 @shape_option
 @json_option
@@ -61,6 +63,7 @@ def eval_(
     steps: int | None,
     decode: Decode | None,
     metric: Metric | None,
+    memory: bool,
     data: DataOptions,
     shapes: dict[str, Sequence[int | str]] | None,
     as_json: bool,
@@ -85,6 +88,7 @@ def eval_(
         steps=steps,
         decode=decode,
         metric=metric,
+        memory=memory,
         shapes=shapes,
         quiet=quiet,
     )
@@ -92,6 +96,8 @@ def eval_(
         print_json(result.to_json())
     else:
         show_evaluation(result)
+        if result.memory is not None:
+            show_memory(result.memory)
 
 
 STEPPED = "ANN: the model is one time step with states, run densely for as many steps (first row: for all)"
@@ -156,13 +162,3 @@ def losses(result: Evaluation) -> list[str]:
             when = "at every t" if len(steps) == len(result.steps) else f"from t = {steps[0]} on"
             remarks.append(f"the spiking network needs MORE energy than the ANN {name} {when}")
     return remarks
-
-
-def show_energy(picojoules: float) -> str:
-    """Return an energy in the unit that suits it."""
-    amount, unit = picojoules, "pJ"
-    for larger in ("nJ", "µJ", "mJ"):
-        if amount < 1000:
-            break
-        amount, unit = amount / 1000, larger
-    return f"{amount:.3g} {unit}" if amount < 100 else f"{amount:.0f} {unit}"

@@ -29,6 +29,7 @@ def measure(
     shapes: Mapping[str, Sequence[int | str]] | None,
     quiet: bool,
     decode: Decode | None = None,
+    memory: bool = False,
 ) -> Evaluation:
     """Evaluate a network file against its model; the file's record fills in what is not given."""
     from snnc.api import load
@@ -51,6 +52,7 @@ def measure(
             steps_to_run(graph, dataset, steps),
             metric=metric,
             shapes=shapes or recorded_shapes(graph.meta),
+            memory=memory,
             progress=activity.update,
         )
 

@@ -129,3 +129,13 @@ def size(number: int) -> str:
             break
         amount, unit = amount / 1000, larger
     return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+
+
+def show_energy(picojoules: float) -> str:
+    """Return an energy in the unit that suits it."""
+    amount, unit = picojoules, "pJ"
+    for larger in ("nJ", "µJ", "mJ"):
+        if amount < 1000:
+            break
+        amount, unit = amount / 1000, larger
+    return f"{amount:.3g} {unit}" if amount < 100 else f"{amount:.0f} {unit}"

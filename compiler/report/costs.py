@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from snnc.cli.eval import STEPPED, losses, show_energy
+from snnc.cli.eval import STEPPED, losses
+from snnc.cli.show import show_energy, size
+from snnc.cli.traffic import memory_remarks
 from snnc.energy import AC_FP32, AC_INT8, MAC_FP32, MAC_INT8
+from snnc.memory import ASSUMPTIONS
 from snnc.report.charts import Bar, bar_chart
-from snnc.report.markup import paragraph, table, text
+from snnc.report.markup import details, paragraph, table, text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from snnc.evaluation import Evaluation, StepResult
+    from snnc.memory import MemoryStep, Traffic
     from snnc.operations import Operations
     from snnc.report.measure import Report
 
@@ -36,7 +40,11 @@ def verdict(report: Report) -> list[str]:
     if last is not first:
         said += f" and {last.energy.ratio_fp32:.3f} at t = {last.t}"
     remarks = [*losses(result), at_int8(result)]
-    return [said + ".", *(remark[0].upper() + remark[1:] + "." for remark in remarks)]
+    return [said + ".", *map(sentence, remarks)]
+
+
+def sentence(remark: str) -> str:
+    return remark[0].upper() + remark[1:] + "."
 
 
 def at_int8(result: Evaluation) -> str:
@@ -69,7 +77,30 @@ def energy_section(report: Report) -> str:
         + paragraph(note + listed + ".")
         + (paragraph(STEPPED[0].upper() + STEPPED[1:] + ".") if report.evaluation.stepped else "")
         + energy_table(steps)
+        + memory_part(report.evaluation.memory or [])
     )
+
+
+def memory_part(steps: Sequence[MemoryStep]) -> str:
+    """Return bytes moved, to be opened; nothing if they were not measured."""
+    if not steps:
+        return ""
+    rows = [memory_row("", "ANN fp32", steps[-1].ann_fp32), memory_row("", "ANN int8", steps[-1].ann_int8)]
+    for step in steps:
+        rows.append(memory_row(str(step.t), "SNN fp32", step.snn_fp32))
+        rows.append(memory_row(str(step.t), "SNN int8", step.snn_int8))
+    titles = ("t", "network", "weights", "streams", "state", "moved", "on chip", "weights in DRAM")
+    said = "".join(paragraph(sentence(remark), "verdict") for remark in memory_remarks(steps))
+    assumed = "".join(f"<li>{text(assumption)}</li>" for assumption in ASSUMPTIONS)
+    listed = table("Bytes moved per sample, and the energy of moving them", titles, rows, words=2)
+    content = f'{said}{listed}<p>Assumed:</p><ul class="facts-list">{assumed}</ul>'
+    return details("Memory traffic, an estimate that the energy above leaves out", content)
+
+
+def memory_row(t: str, name: str, moved: Traffic) -> list[str]:
+    amounts = (moved.weights, moved.streams, moved.state, moved.bytes)
+    energies = (moved.on_chip_pj, moved.weights_off_chip_pj)
+    return [t, name, *(size(round(amount)) for amount in amounts), *map(show_energy, energies)]
 
 
 def chosen(steps: Sequence[StepResult]) -> list[StepResult]:

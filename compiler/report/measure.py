@@ -66,7 +66,9 @@ def measure_report(
 ) -> Report:
     """Evaluate the network and look into its layers; `stage` is told what comes next."""
     stage("evaluating")
-    evaluation = evaluate(graph, model, dataset, steps, metric=metric, shapes=shapes, progress=progress)
+    evaluation = evaluate(
+        graph, model, dataset, steps, metric=metric, shapes=shapes, memory=True, progress=progress
+    )
     stage("looking into layers")
     few = first(dataset, graph, LAYER_SAMPLES)
     histograms = Histograms(graph, steps)

@@ -331,6 +331,18 @@ def test_energy_gives_the_figures_of_eval(snnc: Snnc, digits: Path, compiled: Pa
     assert lines[-1] == "q, k, v and softmax send spikes in 3 of 3 attentions"
 
 
+def test_memory_is_said_on_demand(snnc: Snnc, digits: Path, compiled: Path) -> None:
+    command = [compiled / "cnn.sir", "--model", digits / "digits_cnn.onnx", "--data",
+               digits / "digits_test.npz", "--limit", "8", "-T", "2"]  # fmt: skip
+    for name in ("eval", "energy"):
+        assert "memory" not in json.loads(snnc(name, *command, "--json").stdout)
+        found = json.loads(snnc(name, *command, "--memory", "--json").stdout)["memory"]
+        assert [step["t"] for step in found] == [1, 2]
+        said = snnc(name, *command, "--memory").stdout
+        assert "both in float32, the spiking network moves MORE bytes than the ANN from t = 2 on" in said
+        assert said.count("\nassumed: ") == 5
+
+
 def test_verify_puts_the_worst_first(snnc: Snnc, digits: Path, compiled: Path) -> None:
     command = ["verify", compiled / "cnn.sir", "--model", digits / "digits_cnn.onnx", "--data",
                digits / "digits_test.npz", "--limit", "20", "-T", "1"]  # fmt: skip

@@ -118,6 +118,7 @@ def test_the_page_says_where_the_spiking_network_loses(vit: Page, cnn: Page) -> 
     assert "MORE energy than the ANN quantised to int8 at every t" in vit.text
     assert "With both in int8 it needs less at every t" in vit.text
     assert "With both in int8 it needs MORE from t = 8 on" in cnn.text
+    assert "Both in float32, the spiking network moves MORE bytes than the ANN from t = 2 on." in cnn.text
 
 
 def test_the_record_is_on_the_page(folder: Path, vit: Page) -> None:
