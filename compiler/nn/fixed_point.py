@@ -163,6 +163,11 @@ def refuse_unknown(module: nn.Module) -> None:
         for name, part in module.named_modules()
         if not isinstance(part, known) and (not list(part.children()) or isinstance(part, NORMS))
     ]
+    for name, part in module.named_modules():
+        if not isinstance(part, known):
+            found += [
+                f"{name}.{own} (a parameter)".lstrip(".") for own, _ in part.named_parameters(recurse=False)
+            ]
     if found:
         raise UnsupportedOpError(
             "no bound is known for the sums of " + ", ".join(found),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     Grid: TypeAlias = tuple[int, int]
     Neuron: TypeAlias = Callable[[], LIF]
+    Stages: TypeAlias = Sequence[tuple[int, int]]
 
 Decode: TypeAlias = Literal["mean", "sum", "last"]
 
@@ -53,7 +54,7 @@ class DepthwiseConvModule(nn.Module):
     """y = BN(w * s), a 3x3 convolution of every channel over the token grid: spikes -> current, [B, n, C].
 
     It is the only place where tokens of a block see each other. Tokens in front of the grid (`prefix`, class
-    tokens) have no neighbours: they get y = BN(u_c Σ s) over the tokens of the grid instead.
+    tokens) have no neighbours: they get y = BN(Σ u s) over the whole grid, u a weight per place and channel.
     """
 
     def __init__(self, channels: int, grid: Grid, *, prefix: int = 0) -> None:
@@ -240,9 +241,6 @@ class SAFormer(nn.Module):
             u = block(u, steps)
         y: Tensor = self.head(self.head_neuron(u, steps).sum(1))
         return y
-
-
-Stages: TypeAlias = "Sequence[tuple[int, int]]"
 
 
 def synapse(inputs: int, outputs: int) -> nn.Sequential:

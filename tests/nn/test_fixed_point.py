@@ -109,6 +109,10 @@ def test_what_cannot_be_exact_is_refused() -> None:
 def test_layers_without_a_known_bound_are_refused() -> None:
     with pytest.raises(UnsupportedOpError, match=r"sums of 1 \(GELU\)"):
         to_fixed_point(nn.Sequential(nn.Linear(2, 2), nn.GELU()), torch.zeros(1, 2))
+    added = small_saformer()
+    added.blocks[0].positions = nn.Parameter(torch.ones(1, 16, 12))
+    with pytest.raises(UnsupportedOpError, match=r"sums of blocks\.0\.positions \(a parameter\)"):
+        to_fixed_point(added, EXAMPLE)
     alone = nn.Sequential(nn.Linear(2, 2), LIF(), nn.BatchNorm1d(2))
     with pytest.raises(UnsupportedOpError, match=r"sums of 2 \(BatchNorm1d\)"):
         to_fixed_point(alone, torch.zeros(1, 2))
