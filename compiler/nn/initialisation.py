@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     Samples: TypeAlias = NDArray[np.float64]
 
-Rule: TypeAlias = Literal["energy", "entropy", "max", "percentile"]
+Rule: TypeAlias = Literal["mse", "energy", "entropy", "max", "percentile"]
 
 PERCENTILE = 99.9
 MOST_SAMPLES = 2**16  # per site, evenly spread over its values
@@ -41,21 +42,21 @@ class SiteReport:
     bits: float
 
 
-def initialise(
-    module: nn.Module, inputs: Tensor, rule: Rule = "energy", *, batch: int = 64
-) -> list[SiteReport]:
+def initialise(module: nn.Module, inputs: Tensor, rule: Rule = "mse", *, batch: int = 64) -> list[SiteReport]:
     """Set the levels of all quantisers from what reaches them in the network without quantisers.
 
-    A quantiser keeps its number of levels. entropy: theta and how many of them are negative maximise the
-    entropy of the code, -Σ p log2 p over the levels' shares p of the values (PMSM names the principle; the
-    search is ours). energy (ours): the same with shares of the signal's energy, Σ x² per level, so that a
-    few large values count for what they carry. max: the farthest levels reach the largest value. percentile:
-    as max, with the 99.9th percentile of the magnitudes that are not 0. The last two have as many negative
-    levels as positive ones where there are negative values, else none; in place of a ReLU, a quantiser that
-    starts without negative levels keeps to that under every rule.
+    A quantiser keeps its number of levels; most rules choose theta and how many levels are negative.
+    mse: the least mean squared error, that is the most bits ½ log2(E[x²] / E[(x - Q(x))²]) that a code with
+    such an error can tell of a Gaussian value (its rate-distortion function). entropy: the most entropy of
+    the code, -Σ p log2 p over the levels' shares p of the values (PMSM names the principle; the search is
+    ours). energy (ours): the same with shares of the signal's energy, Σ x² per level, so that a few large
+    values count for what they carry. max: the farthest levels reach the largest value. percentile: as max,
+    with the 99.9th percentile of the magnitudes that are not 0. The last two have as many negative levels as
+    positive ones where there are negative values, else none; in place of a ReLU, a quantiser that starts
+    without negative levels keeps to that under every rule.
     """
-    if rule not in ("energy", "entropy", "max", "percentile"):
-        raise OptionError(f"there is no rule {rule!r}", help="known: energy, entropy, max, percentile")
+    if rule not in get_args(Rule):
+        raise OptionError(f"there is no rule {rule!r}", help=f"known: {', '.join(get_args(Rule))}")
     reports = []
     for name, (part, values) in observed(module, inputs, batch).items():
         rectified = part.rectifier and part.negative == 0
@@ -117,15 +118,18 @@ def choose(
     `levels` does not count zero; `channels` are sorted.
     """
     signed = not rectified and any(row[0] < 0 for row in channels)
-    cells = [Cells(row, np.ones_like(row)) for row in channels]
+    values = [Sorted(row) for row in channels]
     if rule in ("max", "percentile"):
         negative = (levels + 1) // 2 if signed else 0
         quanta = [reach(row, negative, levels - negative, rule) for row in channels]
     else:
-        weighed = cells if rule == "entropy" else [Cells(row, row**2) for row in channels]
-        negative, quanta = most_entropy(weighed, levels, range(levels + 1) if signed else (0,))
-    bits = [one.entropy(q, negative, levels - negative) for one, q in zip(cells, quanta, strict=True)]
-    return negative, np.asarray(quanta), float(np.mean(bits))
+        negative, quanta = best_levels(values, levels, range(levels + 1) if signed else (0,), rule)
+    found = np.asarray(quanta)
+    bits = [
+        float(one.score(found[i : i + 1], negative, levels - negative, "entropy")[0]) if found[i] > 0 else 0.0
+        for i, one in enumerate(values)
+    ]
+    return negative, found, float(np.mean(bits))
 
 
 def reach(row: Samples, negative: int, positive: int, rule: Rule) -> float:
@@ -140,42 +144,55 @@ def reach(row: Samples, negative: int, positive: int, rule: Rule) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Cells:
-    """Sorted values and what each weighs; how the weight is spread over the levels of a quantiser."""
+class Sorted:
+    """Sorted values, and the sums of 1, x and x² over the first of them."""
 
     row: Samples
-    weights: Samples
-    total: Samples = field(init=False)
+    sums: Samples = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "total", np.concatenate([[0.0], np.cumsum(self.weights)]))
+        powers = np.stack([np.ones_like(self.row), self.row, self.row**2])
+        object.__setattr__(self, "sums", np.cumsum(np.pad(powers, ((0, 0), (1, 0))), axis=1))
 
-    def entropy(self, quantum: float, negative: int, positive: int) -> float:
-        """Return -Σ p log2 p over the levels' shares p of the weight, in bits."""
-        if quantum <= 0 or self.total[-1] == 0:
-            return 0.0
-        edges = (np.arange(-negative, positive) + 0.5) * quantum
-        below = np.searchsorted(self.row, edges, side="left")
-        shares = np.diff(self.total[np.concatenate([[0], below, [self.row.size]])]) / self.total[-1]
-        shares = shares[shares > 0]
-        return float(-(shares * np.log2(shares)).sum())
+    def score(self, quanta: Samples, negative: int, positive: int, rule: Rule) -> Samples:
+        """Return, per quantum, what a rule maximises.
+
+        mse: minus the squared error, mean of the values. entropy, energy: -Σ p log2 p over the levels' shares
+        p of the values, or of their squares, in bits.
+        """
+        edges = np.outer(quanta, np.arange(-negative, positive) + 0.5)
+        ends = np.searchsorted(self.row, edges, side="left")
+        ends = np.pad(np.pad(ends, ((0, 0), (1, 0))), ((0, 0), (0, 1)), constant_values=self.row.size)
+        count, first, second = np.diff(self.sums[:, ends], axis=2)  # [quanta, levels] each
+        if rule == "mse":
+            worth = np.outer(quanta, np.arange(-negative, positive + 1))
+            error: Samples = (second - 2 * worth * first + worth**2 * count).sum(axis=1)
+            return -error / self.row.size
+        weight = second if rule == "energy" else count
+        share = weight / weight.sum(axis=1, keepdims=True)
+        logarithm = np.log2(share, out=np.zeros_like(share), where=share > 0)
+        bits: Samples = -(share * logarithm).sum(axis=1)
+        return bits
+
+    def best_quantum(self, negative: int, positive: int, rule: Rule) -> tuple[float, float]:
+        """Return (score, quantum) of the best quantum; quantum 0 if every code would be 0."""
+        largest = reach(self.row, negative, positive, "max")
+        if largest == 0:
+            return float(-(self.row**2).mean()) if rule == "mse" else 0.0, 0.0
+        quanta = largest * FRACTIONS
+        scores = self.score(quanta, negative, positive, rule)
+        best = int(scores.argmax())
+        return float(scores[best]), float(quanta[best])
 
 
-def most_entropy(cells: Sequence[Cells], levels: int, negatives: Iterable[int]) -> tuple[int, list[float]]:
-    """Return how many negative levels, and which quantum per channel, have the greatest mean entropy."""
-    best = -1.0, 0, [0.0] * len(cells)
+def best_levels(
+    channels: Sequence[Sorted], levels: int, negatives: Iterable[int], rule: Rule
+) -> tuple[int, list[float]]:
+    """Return how many negative levels, and which quantum per channel, have the best mean score."""
+    best = -math.inf, 0, [0.0] * len(channels)
     for negative in negatives:
-        positive = levels - negative
-        each = [largest_entropy(one, negative, positive) for one in cells]
-        bits = float(np.mean([bits for bits, _ in each]))
-        if bits > best[0] + 1e-9:
-            best = bits, negative, [quantum for _, quantum in each]
+        each = [one.best_quantum(negative, levels - negative, rule) for one in channels]
+        score = float(np.mean([score for score, _ in each]))
+        if score > best[0] + 1e-9 * abs(score):
+            best = score, negative, [quantum for _, quantum in each]
     return best[1], best[2]
-
-
-def largest_entropy(cells: Cells, negative: int, positive: int) -> tuple[float, float]:
-    """Return (entropy, quantum) for the quantum of greatest entropy; (0, 0) of what is always 0."""
-    largest = reach(cells.row, negative, positive, "max")
-    if largest == 0:
-        return 0.0, 0.0
-    return max((cells.entropy(largest * f, negative, positive), largest * f) for f in FRACTIONS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
@@ -26,13 +28,18 @@ def fine_tune(
     rate: float = 1e-3,
     threshold_rate: float = 2e-2,
     weight_decay: float = 1e-2,
+    warm_up: float = 0.1,
     batch: int = 64,
     seed: int = 0,
     loss: Loss = functional.cross_entropy,
     teacher: nn.Module | None = None,
     augment: Callable[[Tensor], Tensor] | None = None,
 ) -> list[float]:
-    """Train weights and thresholds together with AdamW and one cosine; return the mean loss of every epoch.
+    """Train weights and thresholds together with AdamW; return the mean loss of every epoch.
+
+    Both rates fall along one cosine. In the first share `warm_up` of the steps that of the weights rises
+    from 0: thresholds that start far off come back before the weights adapt to them. Thresholds do not
+    decay. (LSQ's gradient scale 1/√(N L) would change nothing: AdamW divides it out.)
 
     A teacher, usually the network without quantisers, adds the cross entropy against its class probabilities.
     The order of samples, dropout and `augment` follow from the seed alone; the caller's random state is
@@ -49,8 +56,11 @@ def fine_tune(
             {"params": thresholds, "lr": threshold_rate, "weight_decay": 0.0},
         ]
     )
-    steps = -(-len(inputs) // batch)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * steps)
+    steps = epochs * -(-len(inputs) // batch)
+    rising = round(warm_up * steps)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, [partial(rate_at, steps=steps, rising=rising), partial(rate_at, steps=steps)]
+    )
     losses = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -75,3 +85,9 @@ def fine_tune(
             losses.append(total / len(inputs))
         module.eval()
     return losses
+
+
+def rate_at(step: int, steps: int, rising: int = 0) -> float:
+    """Return the share of the learning rate at a step: a line up for `rising` steps, times half a cosine."""
+    up = (step + 1) / rising if step < rising else 1.0
+    return up * 0.5 * (1 + math.cos(math.pi * step / steps))

@@ -5,11 +5,10 @@
 Batch norm stays in the file as its own nodes: folding it is the compiler's work.
 """
 
-import torch
 from data import HERE, load_split
 from torch import Tensor, nn
 from torch.nn import functional
-from training import report, reproducible, strip, train
+from training import export_with_batch_norm, report, reproducible, train
 
 SEED = 1
 EPOCHS = 100
@@ -56,19 +55,7 @@ def main() -> None:
     training, test = load_split()
     model = digits_cnn()
     train(model, training, epochs=EPOCHS, rate=5e-3, weight_decay=5e-2)
-    torch.onnx.export(
-        model,
-        (torch.zeros(2, 1, 8, 8),),
-        OUTPUT,
-        dynamo=False,
-        opset_version=17,
-        input_names=["image"],
-        output_names=["logits"],
-        dynamic_axes={"image": {0: "N"}, "logits": {0: "N"}},
-        training=torch.onnx.TrainingMode.PRESERVE,  # in evaluation mode already; EVAL would fold batch norm
-        do_constant_folding=False,
-    )
-    strip(OUTPUT)
+    export_with_batch_norm(model, OUTPUT)
     report(OUTPUT, test)
 
 

@@ -64,6 +64,23 @@ def train(model: nn.Module, samples: Samples, *, epochs: int, rate: float, weigh
     model.eval()
 
 
+def export_with_batch_norm(model: nn.Module, path: Path) -> None:
+    """Write a network in evaluation mode, dynamic in the batch, with its batch norm as nodes of their own."""
+    torch.onnx.export(
+        model,
+        (torch.zeros(2, 1, 8, 8),),
+        path,
+        dynamo=False,
+        opset_version=17,
+        input_names=["image"],
+        output_names=["logits"],
+        dynamic_axes={"image": {0: "N"}, "logits": {0: "N"}},
+        training=torch.onnx.TrainingMode.PRESERVE,  # EVAL would fold batch norm
+        do_constant_folding=False,
+    )
+    strip(path)
+
+
 def strip(path: Path) -> None:
     """Rewrite an exported file without the exporter's notes (stack traces with the trainer's paths)."""
     model = onnx.load(path)

@@ -1,13 +1,15 @@
 """Fine-tune the digits networks with 4-bit quantisers, compile them with `--method pmsm`, and measure.
 
-`python fine_tune.py` prints the tables of README.md and writes `digits_cnn_4bit.onnx` and
-`digits_vit_4bit.onnx` beside this file. Seeded: the same processor and PyTorch give the same files.
+`python fine_tune.py` prints the tables of README.md and writes `digits_*_4bit.onnx` beside this file;
+`python fine_tune.py PART ...` runs only some of `rules`, `convert`, `sweep` and `validate`, and a network's
+name leaves out the others. Seeded: the same processor and PyTorch give the same files.
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +24,7 @@ from snnc.data import Normalise, load_data
 from snnc.driver import Options, compile_model
 from snnc.evaluation import evaluate
 from snnc.nn import export_onnx, fine_tune, initialise, quantisers, replace_activations
+from snnc.nn.initialisation import Rule
 
 HERE = Path(__file__).parent
 DIGITS = HERE.parent / "digits"
@@ -29,15 +32,19 @@ sys.path.insert(0, str(DIGITS))
 
 from data import CALIBRATION_SAMPLES, load_split  # noqa: E402 -- a script beside, not a package
 from train_cnn import digits_cnn  # noqa: E402 -- likewise
+from train_vgg import digits_vgg  # noqa: E402 -- likewise
 from train_vit import DigitsViT  # noqa: E402 -- likewise
-from training import LABEL_SMOOTHING, as_input, jitter, reproducible, strip  # noqa: E402 -- likewise
+from training import LABEL_SMOOTHING, as_input, jitter, reproducible, strip, train  # noqa: E402 -- likewise
 
 SEED = 5
 BITS = 4
-RULES = ("energy", "entropy", "percentile", "max")
+RULES = ("mse", "energy", "entropy", "percentile", "max")
+DRAWS = 3  # of calibration images, for the comparison of rules
 SWEEP = (0.25, 0.5, 1.0, 2.0, 4.0)
-SWEEP_EPOCHS = 15
-SWEEP_THRESHOLD_RATE = 3e-2  # of log theta: fast enough to come back from a factor of 4 in so few epochs
+SWEEP_EPOCHS = 40
+HELD_OUT = 240  # of the training images, to choose how long to fine-tune
+VIEWS = 10
+CHOICES = (40, 150)  # epochs
 
 
 @dataclass(frozen=True)
@@ -82,8 +89,9 @@ def assign(
 
 
 RECIPES = (
-    Recipe("digits_cnn", digits_cnn, epochs=30, rate=1e-3, threshold_rate=3e-2, per="tensor"),
-    Recipe("digits_vit", DigitsViT, epochs=40, rate=1e-3, threshold_rate=1e-2, per="channel"),
+    Recipe("digits_cnn", digits_cnn, epochs=100, rate=1e-3, threshold_rate=3e-2, per="tensor"),
+    Recipe("digits_vgg", digits_vgg, epochs=100, rate=1e-3, threshold_rate=3e-2, per="tensor"),
+    Recipe("digits_vit", DigitsViT, epochs=150, rate=1e-3, threshold_rate=1e-2, per="channel"),
 )
 
 
@@ -110,95 +118,149 @@ def load() -> Data:
     )
 
 
-def accuracy(model: nn.Module, data: Data) -> float:
+def accuracy(model: nn.Module, x: Tensor, labels: Tensor) -> float:
     with torch.no_grad():
-        return 100 * float((model(data.test).argmax(1) == data.labels).float().mean())
+        return 100 * float((model(x).argmax(1) == labels).float().mean())
 
 
-def initialised(recipe: Recipe, bits: int, data: Data, rule: str) -> tuple[nn.Module, float]:
-    """Return the network with quantisers initialised, and the mean entropy of their codes."""
-    quantised = replace_activations(recipe.trained(), bits, per=recipe.per).eval()
-    reports = initialise(quantised, data.calibration, rule)
-    return quantised, float(np.mean([report.bits for report in reports]))
+def initialised(recipe: Recipe, model: nn.Module, bits: int, calibration: Tensor, rule: Rule) -> nn.Module:
+    """Return a network with quantisers that have levels."""
+    quantised = replace_activations(model, bits, per=recipe.per).eval()
+    initialise(quantised, calibration, rule)
+    return quantised
 
 
-def tuned(quantised: nn.Module, recipe: Recipe, data: Data, epochs: int, threshold_rate: float) -> float:
+def tuned(
+    recipe: Recipe, quantised: nn.Module, teacher: nn.Module, samples: tuple[Tensor, Tensor], epochs: int
+) -> None:
     """Fine-tune with the float network as teacher, in the way the float network was trained."""
     fine_tune(
         quantised,
-        data.x,
-        data.y,
+        *samples,
         epochs=epochs,
         rate=recipe.rate,
-        threshold_rate=threshold_rate,
+        threshold_rate=recipe.threshold_rate,
         weight_decay=5e-2,
         seed=SEED,
         loss=partial(functional.cross_entropy, label_smoothing=LABEL_SMOOTHING),
-        teacher=recipe.trained(),
+        teacher=teacher,
         augment=jitter,
     )
-    return accuracy(quantised, data)
 
 
-def compare_rules(data: Data) -> None:
-    print("\n## Before fine-tuning: test accuracy (mean entropy of the codes in bits)\n")
-    print("| network | bits | " + " | ".join(RULES) + " |")
-    print("|---|---|" + "---|" * len(RULES))
-    for recipe in RECIPES:
-        for bits in (2, 3, 4, 5):
-            cells = []
-            for rule in RULES:
-                quantised, entropy = initialised(recipe, bits, data, rule)
-                cells.append(f"{accuracy(quantised, data):.2f} % ({entropy:.2f})")
-            print(f"| {recipe.name} | {bits} | " + " | ".join(cells) + " |", flush=True)
+def table(title: str, columns: Sequence[str]) -> None:
+    print(f"\n## {title}\n\n| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
 
 
-def sweep(data: Data) -> None:
-    print(f"\n## The initial theta times a factor: test accuracy before and after {SWEEP_EPOCHS} epochs\n")
-    print("| network | " + " | ".join(f"{factor}x" for factor in SWEEP) + " |")
-    print("|---|" + "---|" * len(SWEEP))
-    for recipe in RECIPES:
+def row(cells: Sequence[str]) -> None:
+    print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def compare_rules(recipes: Sequence[Recipe], data: Data) -> None:
+    """What each rule leaves of a network that is not fine-tuned, mean over draws of calibration images."""
+    table("Rules for the initial levels: test accuracy, error of the logits", ["network", "bits", *RULES])
+    for recipe, bits in product(recipes, (2, 3, 4, 5)):
+        model, cells = recipe.trained(), []
+        with torch.no_grad():
+            wanted = model(data.test)
+        for rule in RULES:
+            found = []
+            for draw in range(DRAWS):
+                generator = torch.Generator().manual_seed(draw)
+                picked = torch.randperm(len(data.x), generator=generator)[:CALIBRATION_SAMPLES]
+                quantised = initialised(recipe, model, bits, data.x[picked], rule)
+                with torch.no_grad():
+                    error = float((quantised(data.test) - wanted).norm() / wanted.norm())
+                found.append((accuracy(quantised, data.test, data.labels), error))
+            right, error = np.mean(found, axis=0)
+            cells.append(f"{right:.2f} %, {error:.3f}")
+        row([recipe.name, str(bits), *cells])
+
+
+def sweep(recipes: Sequence[Recipe], data: Data) -> None:
+    table(
+        f"The initial theta times a factor: test accuracy before and after {SWEEP_EPOCHS} epochs",
+        ["network", *(f"{factor}x" for factor in SWEEP)],
+    )
+    for recipe in recipes:
         cells = []
         for factor in SWEEP:
-            quantised, _ = initialised(recipe, BITS, data, "energy")
+            quantised = initialised(recipe, recipe.trained(), BITS, data.calibration, "mse")
             for part in quantisers(quantised).values():
                 part.set_levels(part.negative, part.positive, part.theta * factor)
-            before = accuracy(quantised, data)
-            cells.append(
-                f"{before:.2f} → {tuned(quantised, recipe, data, SWEEP_EPOCHS, SWEEP_THRESHOLD_RATE):.2f} %"
-            )
-        print(f"| {recipe.name} | " + " | ".join(cells) + " |", flush=True)
+            before = accuracy(quantised, data.test, data.labels)
+            tuned(recipe, quantised, recipe.trained(), (data.x, data.y), SWEEP_EPOCHS)
+            cells.append(f"{before:.2f} → {accuracy(quantised, data.test, data.labels):.2f} %")
+        row([recipe.name, *cells])
 
 
-def convert(data: Data) -> None:
-    print(f"\n## Fine-tuned with {BITS} bits, and compiled: test accuracy\n")
-    print("| network | float | fine-tuned | T=1 | T=2 | T=4 | unit spikes per neuron, energy / fp32 at T=1 |")
-    print("|---|---|---|---|---|---|---|")
+def convert(recipes: Sequence[Recipe], data: Data) -> None:
+    table(
+        f"Fine-tuned with {BITS} bits, and compiled: test accuracy",
+        [
+            "network",
+            "float",
+            "fine-tuned",
+            "T=1",
+            "T=2",
+            "T=4",
+            "unit spikes per neuron",
+            "energy / fp32 at T=1",
+        ],
+    )
     normalise = Normalise(1 / 16)
     test = load_data(DIGITS / "digits_test.npz", normalise=normalise)
-    calibration = load_data(DIGITS / "digits_calibration.npz", normalise=normalise)
-    for recipe in RECIPES:
-        before = accuracy(recipe.trained(), data)
-        quantised, _ = initialised(recipe, BITS, data, "energy")
-        after = tuned(quantised, recipe, data, recipe.epochs, recipe.threshold_rate)
+    for recipe in recipes:
+        before = accuracy(recipe.trained(), data.test, data.labels)
+        quantised = initialised(recipe, recipe.trained(), BITS, data.calibration, "mse")
+        tuned(recipe, quantised, recipe.trained(), (data.x, data.y), recipe.epochs)
+        after = accuracy(quantised, data.test, data.labels)
         path = HERE / f"{recipe.name}_{BITS}bit.onnx"
         export_onnx(quantised, data.test[:2], path, input_name="image", output_name="logits")
         strip(path)
-        graph = compile_model(path, calibration, Options(method="pmsm")).graph
-        found = evaluate(graph, path, test, 4)
+        found = evaluate(compile_model(path, None, Options(method="pmsm")).graph, path, test, 4)
         steps = [f"{100 * found.steps[t - 1].value:.2f} %" for t in (1, 2, 4)]
         first = found.steps[0]
-        cost = f"{first.unit_spikes_per_neuron:.2f}, {first.energy.ratio_fp32:.3f}"
-        print(f"| {path.name} | {before:.2f} % | {after:.2f} % | {' | '.join(steps)} | {cost} |", flush=True)
+        cost = [f"{first.unit_spikes_per_neuron:.2f}", f"{first.energy.ratio_fp32:.3f}"]
+        row([path.name, f"{before:.2f} %", f"{after:.2f} %", *steps, *cost])
 
 
-def main() -> None:
+def validate(recipes: Sequence[Recipe], data: Data) -> None:
+    """Choose the epochs without test images: train and fine-tune on some training images, try the others."""
+    table(
+        f"How long to fine-tune: accuracy on {VIEWS} jittered views of {HELD_OUT} training images held out",
+        ["network", "float", *(f"{epochs} epochs" for epochs in CHOICES)],
+    )
+    rest, held_out = load_split()[0].split(HELD_OUT)
+    x, y = as_input(rest), torch.from_numpy(rest.y)
+    torch.manual_seed(SEED)
+    views = torch.cat([jitter(as_input(held_out)) for _ in range(VIEWS)])
+    labels = torch.from_numpy(held_out.y).repeat(VIEWS)
+    for recipe in recipes:
+        model = recipe.make()
+        train(model, rest, epochs=200, rate=2e-3, weight_decay=5e-2)
+        cells = [f"{accuracy(model, views, labels):.2f} %"]
+        for epochs in CHOICES:
+            quantised = initialised(recipe, model, BITS, x[:CALIBRATION_SAMPLES], "mse")
+            tuned(recipe, quantised, model, (x, y), epochs)
+            cells.append(f"{accuracy(quantised, views, labels):.2f} %")
+        row([recipe.name, *cells])
+
+
+PARTS = {"rules": compare_rules, "convert": convert, "sweep": sweep, "validate": validate}
+
+
+def main(wanted: Sequence[str]) -> None:
+    known = [*PARTS, *(recipe.name for recipe in RECIPES)]
+    if unknown := [name for name in wanted if name not in known]:
+        sys.exit(f"error: no part or network {unknown[0]!r}; known: {', '.join(known)}")
     reproducible(SEED)
+    torch.set_flush_denormal(True)
     data = load()
-    compare_rules(data)
-    convert(data)
-    sweep(data)
+    recipes = [recipe for recipe in RECIPES if recipe.name in wanted] or RECIPES
+    for part in [part for part in PARTS if part in wanted] or PARTS:
+        PARTS[part](recipes, data)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

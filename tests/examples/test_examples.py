@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
-NETWORKS = ["digits_cnn.onnx", "digits_vit.onnx", "digits_vit_dynamo.onnx"]
+NETWORKS = ["digits_cnn.onnx", "digits_vgg.onnx", "digits_vit.onnx", "digits_vit_dynamo.onnx"]
 MIB = 1 << 20
 # What an exporter run on somebody's machine leaves behind: home folders, installed packages, stack traces.
 TRACES = [b"/root/", b"/home/", b"/tmp/", b"/usr/", b"site-packages", b'File "', b".py"]
@@ -62,8 +62,9 @@ def test_both_exporters_wrote_the_same_vit() -> None:
     assert np.abs(difference).max() < 1e-5
 
 
-def test_batch_norm_is_kept_in_the_cnn() -> None:
-    nodes = onnx.load(DIGITS / "digits_cnn.onnx").graph.node
+@pytest.mark.parametrize("network", ["digits_cnn.onnx", "digits_vgg.onnx"])
+def test_batch_norm_is_kept_in_the_cnns(network: str) -> None:
+    nodes = onnx.load(DIGITS / network).graph.node
     convolutions = {node.output[0] for node in nodes if node.op_type == "Conv"}
     normalised = {node.input[0] for node in nodes if node.op_type == "BatchNormalization"}
     assert len(normalised) == 6

@@ -31,7 +31,7 @@ def code_entropy(x: Any, part: Any) -> float:
     return float(-(shares * np.log2(shares)).sum())
 
 
-@pytest.mark.parametrize("rule", ["energy", "entropy", "max", "percentile"])
+@pytest.mark.parametrize("rule", ["mse", "energy", "entropy", "max", "percentile"])
 @pytest.mark.parametrize("shift", [0.0, 1.5])
 def test_the_reported_bits_are_those_of_the_code(rule: Any, shift: float) -> None:
     net, x = layer().eval(), noise(shift=shift)
@@ -50,6 +50,29 @@ def test_entropy_finds_the_most_bits() -> None:
             other = PolarityQuant(negative, 15 - negative, float(theta)).eval()
             assert code_entropy(x, other) <= best.bits + 0.02
     assert 0 < best.negative < best.positive
+
+
+def test_mse_finds_the_least_error() -> None:
+    """No other theta and no other number of negative levels on a grid has less."""
+
+    def error(part: Any) -> float:
+        return float(((part(x) - x) ** 2).mean().detach())
+
+    net, x = layer().eval(), noise(4000, shift=0.7)
+    initialise(net, x, "mse")
+    for negative in range(16):
+        for theta in np.geomspace(0.2, 8, 25):
+            assert error(PolarityQuant(negative, 15 - negative, float(theta)).eval()) > 0.99 * error(net)
+    assert 0 < net[0].negative < net[0].positive
+
+
+def test_a_channel_of_one_sign_does_not_lose_it() -> None:
+    """Levels that would send a whole channel to 0 cost its energy; they do not come free."""
+    net = torch.nn.Sequential(PolarityQuant(2, 1, axis=1)).eval()
+    x = torch.cat([noise(2000).abs() + 1, -noise(2000).abs()], dim=1)
+    for rule in ("mse", "energy", "entropy"):
+        (report,) = initialise(net, x, rule)
+        assert report.positive > 0, rule
 
 
 def test_a_wide_gaussian_gets_levels_on_both_sides() -> None:
@@ -75,7 +98,7 @@ def test_percentiles_leave_outliers_out() -> None:
 
 def test_a_rectifier_without_negative_levels_keeps_none() -> None:
     net = torch.nn.Sequential(PolarityQuant(0, 15, rectifier=True))
-    for rule in ("energy", "entropy", "max", "percentile"):
+    for rule in ("mse", "energy", "entropy", "max", "percentile"):
         (report,) = initialise(net, noise(), rule)
         assert (report.negative, report.positive) == (0, 15)
 
@@ -98,18 +121,21 @@ def test_the_network_is_observed_without_its_quantisers_and_left_as_it_was() -> 
     assert all(part.active for part in quantised.modules() if isinstance(part, PolarityQuant))
 
 
-def test_energy_keeps_more_of_a_trained_network_than_the_other_rules() -> None:
-    """2 bits, before any fine-tuning: accuracy on the test images."""
-    x, _ = images("digits_calibration.npz")
-    test, labels = images("digits_test.npz")
-    found = {}
-    for rule in ("energy", "entropy", "max", "percentile"):
-        quantised = replace_activations(trained_cnn(), 2)
-        initialise(quantised, x, rule)
-        with torch.no_grad():
-            found[rule] = float((quantised(test).argmax(1) == labels).float().mean())
-    assert found["energy"] == max(found.values())
-    assert found["energy"] > 0.97
+def test_the_default_keeps_more_of_a_trained_network_than_the_other_rules() -> None:
+    """2 bits, before any fine-tuning, for three draws of 64 images: how far the answers move."""
+    images_, _ = images("digits_calibration.npz")
+    test, _ = images("digits_test.npz")
+    with torch.no_grad():
+        wanted = trained_cnn()(test)
+    for start in (0, 32, 64):
+        found = {}
+        for rule in ("mse", "energy", "entropy", "max", "percentile"):
+            quantised = replace_activations(trained_cnn(), 2)
+            initialise(quantised, images_[start : start + 64], rule)
+            with torch.no_grad():
+                found[rule] = float((quantised(test) - wanted).norm() / wanted.norm())
+        assert found["mse"] == min(found.values())
+        assert found["energy"] < found["percentile"] < found["max"] < found["entropy"]
 
 
 def test_refusals() -> None:
