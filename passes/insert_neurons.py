@@ -46,7 +46,8 @@ class InsertNeurons(Pass):
     codebook=multi has 2^levels payloads (choose-thresholds keeps their resolution and adds headroom);
     binary and ternary ignore `levels`; codebook=pow2 has the powers of two 1 … 2^(levels-1), with `firing`
     and `dead_zone` as that codebook defines them. reset=zero, in rate coding, lets a spike of a binary or
-    ternary neuron clear its membrane. Signs are settled by choose-thresholds: until then a
+    ternary neuron clear its membrane; reset=restart lets every step of any neuron start as the first did,
+    so that a constant input repeats the first step. Signs are settled by choose-thresholds: until then a
     neuron that absorbed no lower bound of 0 has a signed codebook.
     """
 
@@ -58,7 +59,7 @@ class InsertNeurons(Pass):
     trained: bool = False
     firing: Literal["below", "nearest"] = "below"
     dead_zone: float = 0.5
-    reset: Literal["subtract", "zero"] = "subtract"
+    reset: Literal["subtract", "zero", "restart"] = "subtract"
 
     def __post_init__(self) -> None:
         if not 1 <= self.levels <= MOST_LEVELS:
@@ -78,9 +79,10 @@ class InsertNeurons(Pass):
 
     def run(self, graph: Graph, context: PassContext) -> bool:
         refuse_spiking(graph, self.name)
-        if self.reset == "zero" and graph.coding == "differential":
+        if self.reset != "subtract" and graph.coding == "differential":
+            how = "reset to zero" if self.reset == "zero" else "restart"
             raise OptionError(
-                "neurons in differential coding cannot reset to zero: it would forget what is not sent yet",
+                f"neurons in differential coding cannot {how}: it would forget what is not sent yet",
                 help="reset by subtraction, or use rate coding",
             )
         rewriter = Rewriter(graph, context, self.name)
@@ -184,7 +186,7 @@ def quantiser_to_neuron(node: Node, rewriter: Rewriter, *, at_once: bool, reset:
         initial = 0.5 if lo == 0 else 0.0  # half a quantum either way would prefer one sign
     attributes = {
         "codebook": codebook, "quantum": quantum, "scale": quantum, "unit": quantum,
-        "initial": initial or None, "reset": None if at_once else reset,
+        "initial": initial or None, "reset": None if at_once and reset == "zero" else reset,
         "low": low, "high": high, "site": node.result.name,
     }  # fmt: skip
     value = rewriter.insert(node, "neuron", node.operands, attributes)

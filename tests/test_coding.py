@@ -130,8 +130,12 @@ def test_a_reset_to_zero_loses_more(method: str) -> None:
             ("--reset", "zero", "--method", "if", "--coding", "differential"),
             "neurons in differential coding cannot reset to zero",
         ),
+        (
+            ("--reset", "restart", "--coding", "differential"),
+            "neurons in differential coding cannot restart",
+        ),
     ],
-    ids=["multi", "pow2", "differential"],
+    ids=["multi", "pow2", "differential", "restart"],
 )
 def test_resets_that_make_no_sense_are_refused(
     arguments: tuple[str, ...], message: str, tmp_path: Path

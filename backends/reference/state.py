@@ -32,7 +32,7 @@ class NeuronState:
 
     With `negative`, r: u = m(t)/q is divided by r in front of Q where u < 0, and r k(t) takes the place of
     k(t) behind it where k(t) < 0. With `level_axis`, y(t) is 1 on the line of k(t) and 0 on all others. With
-    reset = zero, v(t) = 0 where k(t) != 0.
+    reset = zero, v(t) = 0 where k(t) != 0; with reset = restart, v(t) = v(0).
     `membrane` is v in units of x; parameters broadcast against x.
     """
 
@@ -51,7 +51,7 @@ class NeuronState:
         self.negative: Array | None = attributes["negative"]
         self.level_axis: int | None = attributes["level_axis"]
         self.initial: float = attributes["initial"]
-        self.resets_to_zero: bool = attributes["reset"] == "zero"
+        self.reset: str = attributes["reset"]
         self.membrane: Array = np.empty(0, np.float32)
         self._payload: Array = np.empty(0, np.float32)
 
@@ -62,13 +62,20 @@ class NeuronState:
             u = np.where(u < 0, u / self.negative, u)
         self.codebook.quantise(u, out=k)
         sent = k if self.negative is None else np.where(k < 0, k * self.negative, k)
-        if not last and self.resets_to_zero:
-            np.multiply(m, k == 0, out=self.membrane)
-        elif not last:
-            np.subtract(m, sent if self.normalised else self.quantum * sent, out=self.membrane)
+        if not last:
+            self._reset(m, k, sent)
         if self.level_axis is not None:
             return np.asarray(self.codebook.to_lines(k, self.level_axis))
         return sent if self.scale is None else sent * self.scale
+
+    def _reset(self, m: Array, k: Array, sent: Array) -> None:
+        """Set v(t)."""
+        if self.reset == "restart":
+            self.membrane[...] = self.initial * self.quantum
+        elif self.reset == "zero":
+            np.multiply(m, k == 0, out=self.membrane)
+        else:
+            np.subtract(m, sent if self.normalised else self.quantum * sent, out=self.membrane)
 
     def _integrate(self, t: int, x: Array) -> Array:
         """Return m(t) = v(t-1) + x(t) + b; x itself where that is all there is to it."""

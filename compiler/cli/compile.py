@@ -109,8 +109,9 @@ class MethodOption(click.Option):
 )
 @click.option(
     "--reset",
-    type=click.Choice(["subtract", "zero"]),
-    help="What a spike does to its membrane; zero is for binary and ternary neurons.  [default: subtract]",
+    type=click.Choice(["subtract", "zero", "restart"]),
+    help="What a step leaves in membranes: the rest (zero: none after a spike, for binary and ternary"
+    " neurons), or what they began with.  [default: subtract]",
 )
 @click.option(
     "--energy",

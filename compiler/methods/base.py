@@ -31,7 +31,7 @@ class Settings:
     per: Literal["channel", "tensor"] | None = None
     batch_norm: Literal["weights", "thresholds"] = "weights"
     coding: Literal["rate", "differential"] = "rate"
-    reset: Literal["subtract", "zero"] = "subtract"
+    reset: Literal["subtract", "zero", "restart"] = "subtract"
 
 
 @dataclass(frozen=True, slots=True)

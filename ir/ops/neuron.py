@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from snnc.ir.kernel_types import Array
     from snnc.ir.types import TensorType, Type
 
+# What becomes of the membrane after a step: payloads are subtracted, spikes clear it, it starts afresh.
+RESETS = ("subtract", "zero", "restart")
+
 
 def check_parameter(name: str, array: Array | None, shape: Shape, what: str = "neuron") -> None:
     """Refuse a per-channel parameter that does not broadcast against one sample of the operand."""
@@ -88,7 +91,7 @@ def lines_shape(shape: Shape, codebook: Codebook, axis: int) -> Shape:
 
 
 def differential_neuron(*, reset: str, **attributes: Any) -> str | None:
-    return "a reset to zero forgets what it has not sent" if reset == "zero" else None
+    return None if reset == "subtract" else f"a neuron with reset {reset} forgets what it has not sent"
 
 
 def infer_lif(
@@ -131,8 +134,8 @@ OPS = (
         "m(t) = v(t-1) + x(t) + bias; k(t) = Q(m(t) / quantum); v(t) = m(t) - quantum k(t); "
         "y(t) = scale k(t); v(0) = initial quantum. With `negative`, r: below 0, m / quantum is divided by r "
         "in front of Q and k multiplied by r behind it. With `level_axis`: y(t) = 1 on the line of k(t), "
-        "0 on the others. With reset = zero: v(t) = 0 where k(t) != 0. In differential coding: m(t) = v(0) + "
-        "(v(t-1) - v(0)) t / (t-1) + x(t), bias at t = 1 only; rho(t) = rho(t-1) + k(t) / t; k(t) = "
+        "0 on the others. With reset = zero: v(t) = 0 where k(t) != 0; with restart: v(t) = v(0). In "
+        "differential coding: m(t) = v(0) + (v(t-1) - v(0)) t / (t-1) + x(t), bias at t = 1 only; rho(t) = rho(t-1) + k(t) / t; k(t) = "
         "Q±(clip(m(t) / quantum, round(t (lo - rho(t-1))), round(t (hi - rho(t-1))))), Q± onto K and its "
         "negatives, lo and hi the ends of K",
         ("x",),
@@ -148,7 +151,7 @@ OPS = (
             "negative": Attribute(Kind.TENSOR, None, "quantum of negative payloads, relative to quantum (r)"),
             "level_axis": Attribute(Kind.INT, None, "axis that gets a binary line per channel and payload"),
             "initial": Attribute(Kind.FLOAT, 0.0, "initial membrane in quanta"),
-            "reset": Attribute(Kind.STRING, "subtract", "what a spike does to v", ("subtract", "zero")),
+            "reset": Attribute(Kind.STRING, "subtract", "what a spike does to v", RESETS),
             "low": Attribute(Kind.FLOAT, None, "lower bound of the activation the neuron absorbed"),
             "high": Attribute(Kind.FLOAT, None, "upper bound of the activation the neuron absorbed"),
             "site": Attribute(Kind.STRING, None, "tensor of the source model the neuron stands for"),

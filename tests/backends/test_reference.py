@@ -98,6 +98,21 @@ def test_neurons_that_send_what_is_there_cannot_forget_the_rest(codebook: Codebo
         b("neuron", b.x, codebook=codebook, quantum=full(1.0), reset="zero")
 
 
+@pytest.mark.parametrize("given", [{"quantum": -0.7, "bias": 0.3}, {"quantum": 0.7, "initial": 0.5}], ids=str)
+@pytest.mark.parametrize("codebook", CODEBOOKS, ids=str)
+def test_a_neuron_that_restarts_repeats_its_first_step(codebook: Codebook, given: dict[str, float]) -> None:
+    """The input is constant, and nothing of a step is left for the next."""
+    b = Builder(N, 4)
+    parameters: dict[str, Any] = {name: full(value) for name, value in given.items() if name != "initial"}
+    start = given.get("initial", 0.0)
+    neuron = b("neuron", b.x, codebook=codebook, reset="restart", initial=start, **parameters, name="n")
+    run = Simulator(b.outputs(y=neuron)).run(samples(), STEPS, record=["n"])
+    for index in np.ndindex(3, 4):
+        first = naive_neuron(float(samples()[index]), codebook, given)[0][0]
+        np.testing.assert_allclose(run.spikes["n"][:, *index], [first] * STEPS, atol=1e-6)
+    np.testing.assert_allclose(run.membranes["n"], start * given["quantum"], rtol=1e-6)
+
+
 def test_a_neuron_without_a_threshold_is_refused() -> None:
     b = Builder(N, 4)
     graph = b.outputs(y=b("neuron", b.x, codebook=Binary()))
