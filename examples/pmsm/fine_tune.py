@@ -1,8 +1,8 @@
 """Fine-tune the digits networks with 4-bit quantisers, compile them with `--method pmsm`, and measure.
 
 `python fine_tune.py` prints the tables of README.md and writes `digits_*_4bit.onnx` beside this file;
-`python fine_tune.py PART ...` runs only some of `rules`, `convert`, `steps`, `sweep` and `validate`; a
-network's name leaves out the others. Seeded: the same processor and PyTorch give the same files.
+`python fine_tune.py PART ...` runs only some of `rules`, `convert`, `steps` and `sweep`; a network's
+name leaves out the others. Seeded: the same processor and PyTorch give the same files.
 """
 
 import sys
@@ -35,7 +35,7 @@ from data import CALIBRATION_SAMPLES, load_split  # noqa: E402 -- a script besid
 from train_cnn import digits_cnn  # noqa: E402 -- likewise
 from train_vgg import digits_vgg  # noqa: E402 -- likewise
 from train_vit import DigitsViT  # noqa: E402 -- likewise
-from training import LABEL_SMOOTHING, as_input, jitter, reproducible, strip, train  # noqa: E402 -- likewise
+from training import LABEL_SMOOTHING, as_input, jitter, reproducible, strip  # noqa: E402 -- likewise
 
 Reset = Literal["subtract", "restart"]
 
@@ -49,9 +49,6 @@ SWEEP_EPOCHS = 30
 SWEEP_RATE, SWEEP_THRESHOLD_RATE = 1e-3, {"tensor": 3e-2, "channel": 1e-2}
 STEPS = (1, 2, 4, 8)
 RESETS: tuple[Reset, ...] = ("subtract", "restart")
-HELD_OUT = 240  # of the training images, to choose how long to fine-tune
-VIEWS = 10
-CHOICES = (40, 150)  # epochs
 
 
 @dataclass(frozen=True)
@@ -170,7 +167,7 @@ def row(cells: Sequence[str]) -> None:
 def compare_rules(recipes: Sequence[Recipe], data: Data) -> None:
     """What each rule leaves of a network that is not fine-tuned, mean over draws of calibration images."""
     table("Rules for the initial levels: test accuracy, error of the logits", ["network", "bits", *RULES])
-    for recipe, bits in product(recipes, (2, 3, 4, 5)):
+    for recipe, bits in product(recipes, (2, 3, 4)):
         model, cells = recipe.trained(), []
         with torch.no_grad():
             wanted = model(data.test)
@@ -243,34 +240,11 @@ def spiking(recipe: Recipe, steps: int, reset: Reset) -> list[StepResult]:
     return evaluate(compile_model(recipe.tuned, None, options).graph, recipe.tuned, test, steps).steps
 
 
-def validate(recipes: Sequence[Recipe], data: Data) -> None:
-    """Choose the epochs without test images: train and fine-tune on some training images, try the others."""
-    table(
-        f"How long to fine-tune: accuracy on {VIEWS} jittered views of {HELD_OUT} training images held out",
-        ["network", "float", *(f"{epochs} epochs" for epochs in CHOICES)],
-    )
-    rest, held_out = load_split()[0].split(HELD_OUT)
-    x, y = as_input(rest), torch.from_numpy(rest.y)
-    torch.manual_seed(SEED)
-    views = torch.cat([jitter(as_input(held_out)) for _ in range(VIEWS)])
-    labels = torch.from_numpy(held_out.y).repeat(VIEWS)
-    for recipe in recipes:
-        model = recipe.make()
-        train(model, rest, epochs=200, rate=2e-3, weight_decay=5e-2)
-        cells = [f"{accuracy(model, views, labels):.2f} %"]
-        for epochs in CHOICES:
-            quantised = initialised(recipe, model, BITS, x[:CALIBRATION_SAMPLES], "mse")
-            tuned(recipe, quantised, model, (x, y), epochs)
-            cells.append(f"{accuracy(quantised, views, labels):.2f} %")
-        row([recipe.name, *cells])
-
-
 PARTS = {
     "rules": compare_rules,
     "convert": convert,
     "steps": more_steps,
     "sweep": sweep,
-    "validate": validate,
 }
 
 

@@ -17,7 +17,6 @@ from tests.examples.test_examples import DIGITS, TRACES, load
 PMSM = Path(__file__).parents[2] / "examples" / "pmsm"
 NETWORKS = ["digits_cnn_4bit.onnx", "digits_vgg_4bit.onnx", "digits_vit_4bit.onnx"]
 KIB = 1 << 10
-ONE_IMAGE = 1 / 600 + 1e-9  # 0.17 points
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -35,7 +34,7 @@ def test_every_payload_is_the_trained_code_and_more_steps_are_no_worse(network: 
     graph = assert_exact_at_the_first_step(PMSM / network, images[:200], fewest=0.95)
     outputs = Simulator(graph).run(images, 4).outputs["logits"]
     right = [np.mean(decoded.argmax(axis=1) == y) for decoded in outputs]
-    assert min(right[1:]) >= right[0] - ONE_IMAGE
+    assert min(right[1:]) >= right[0]
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -50,11 +49,13 @@ def test_neurons_that_restart_repeat_the_trained_network(network: str) -> None:
         assert same.mean() >= 0.99
 
 
-@pytest.mark.parametrize(("network", "energy"), list(zip(NETWORKS, (0.2, 0.2, 0.3), strict=True)))
-def test_one_step_loses_at_most_an_image_against_the_float_network(network: str, energy: float) -> None:
-    """Energy is all-in, as a share of what the float network needs."""
+@pytest.mark.parametrize(
+    ("network", "lost", "energy"), list(zip(NETWORKS, (0, 0, 2), (0.15, 0.18, 0.28), strict=True))
+)
+def test_what_one_step_loses_against_the_float_network(network: str, lost: int, energy: float) -> None:
+    """Test images, of 600; all-in energy as a share of the float network's."""
     data = load_data(DIGITS / "digits_test.npz", normalise=Normalise(1 / 16))
     graph = compile_model(PMSM / network, None, Options(method="pmsm")).graph
     found = evaluate(graph, DIGITS / network.replace("_4bit", ""), data, 1)
-    assert found.steps[0].value >= found.ann - ONE_IMAGE
+    assert found.steps[0].value >= found.ann - lost / 600 - 1e-9
     assert found.steps[0].energy.ratio_fp32 < energy

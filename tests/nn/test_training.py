@@ -61,3 +61,20 @@ def test_inputs_without_targets_are_refused() -> None:
         fine_tune(plain_cnn(), x, y[:15], epochs=1)
     with pytest.raises(DataError, match="0 inputs"):
         fine_tune(plain_cnn(), x[:0], y[:0], epochs=1)
+
+
+def test_weights_wait_for_thresholds() -> None:
+    """In the first of ten steps of warm-up thresholds move at their whole rate, weights at a tenth of it."""
+    x, y = images("digits_calibration.npz", 50)
+    moved = []
+    for warm_up in (0.0, 10.0):
+        quantised = replace_activations(plain_cnn())
+        initialise(quantised, x)
+        theta = next(iter(quantisers(quantised).values())).log_theta
+        weight = next(value for name, value in quantised.named_parameters() if name.endswith("0.weight"))
+        before = [value.detach().clone() for value in (theta, weight)]
+        fine_tune(quantised, x, y, epochs=1, weight_decay=0.0, warm_up=warm_up, batch=50)
+        after = (theta.detach(), weight.detach())
+        moved.append([float((new - old).abs().max()) for new, old in zip(after, before, strict=True)])
+    assert moved[1][0] == pytest.approx(moved[0][0])
+    assert moved[1][1] == pytest.approx(0.1 * moved[0][1], rel=1e-3)
