@@ -14,7 +14,7 @@ export PIP_NO_INPUT := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test real bench results ablation clean FORCE
+.PHONY: help demo test real bench results methods ablation clean FORCE
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -46,6 +46,9 @@ bench: $(VENV)/installed-dev  ## time compiling and running
 
 results: $(VENV)/installed-dev  ## measure accuracy, spikes and energy of every network (docs/results.md)
 	$(BIN)/python benchmarks/results.py --write docs/results.md
+
+methods: $(VENV)/installed  ## measure every method in both codings (docs/methods-table.md)
+	$(BIN)/python benchmarks/methods.py --write docs/methods-table.md
 
 ablation: $(VENV)/installed  ## measure what every rule for thresholds is worth (docs/ablation.md)
 	$(BIN)/python benchmarks/ablation.py --write docs/ablation.md

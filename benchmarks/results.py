@@ -29,6 +29,15 @@ REAL = ROOT / ".real"
 DIGITS = ROOT / "examples" / "digits"
 CIFAR_MEAN, CIFAR_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
+# Title, model, data and their normalisation.
+RESNET20 = (
+    "ResNet-20, CIFAR-10",
+    "cifar10_resnet20.onnx",
+    "cifar10",
+    Normalise(1 / 255, CIFAR_MEAN, CIFAR_STD),
+)
+VIT = ("ViT, CIFAR-10", "cifar10_vit.onnx", "cifar10", Normalise(1 / 255, (0.5,), (0.5,)))
+
 
 INTRODUCTION = """# Results
 
@@ -80,22 +89,15 @@ def cases(short: bool) -> list[Case]:
         digits("Digits CNN", "digits_cnn.onnx", "if", many),
         digits("Digits ViT", "digits_vit.onnx", "if", many),
     ]
-    resnet = (
-        "ResNet-20, CIFAR-10",
-        "cifar10_resnet20.onnx",
-        "cifar10",
-        Normalise(1 / 255, CIFAR_MEAN, CIFAR_STD),
-    )
-    vit = ("ViT, CIFAR-10", "cifar10_vit.onnx", "cifar10", Normalise(1 / 255, (0.5,), (0.5,)))
     mnist = ("CNN, MNIST", "mnist_cnn.onnx", "mnist", Normalise(1 / 255, (0.1307,), (0.3081,)))
     return [
         *found,
         shared(mnist),
-        shared(resnet),
-        replace(shared(resnet), calibration=None),
-        shared(vit),
-        shared(resnet, "if", 500),
-        shared(vit, "if", 200),
+        shared(RESNET20),
+        replace(shared(RESNET20), calibration=None),
+        shared(VIT),
+        shared(RESNET20, "if", 500),
+        shared(VIT, "if", 200),
     ]
 
 
