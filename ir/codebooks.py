@@ -1,12 +1,15 @@
 """Codebooks: the payloads a neuron may emit in one time step, and which one a membrane selects.
 
 A residual quantiser (methods: "one neuron, many codebooks") emits k = Q_K(u) for the normalised membrane
-u = m / q. Adding a neuron type is adding one class here. Its `mirrored` codebook also holds the negatives of
-its payloads, with the same rounding: what differential coding sends.
+u = m / q. Adding a neuron type is adding one class here. Its `mirrored` codebook also holds the negatives
+of its payloads, with the same rounding: what differential coding sends. Where negative payloads have a
+quantum of their own, `spread` times as large or as small, it reaches so much further, and either sign has
+the whole range.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
@@ -61,8 +64,8 @@ class Binary:
     def payload(self) -> Payload:
         return Payload(0, 1)
 
-    def mirrored(self) -> MultiSpike:
-        return MultiSpike(-1, 1, "floor")
+    def mirrored(self, spread: float = 1.0) -> MultiSpike:
+        return MultiSpike(0, 1, "floor").mirrored(spread)
 
     def quantise(self, u: Array, out: Array | None = None) -> Array:
         return np.greater_equal(u, 1, out=np.empty_like(u) if out is None else out, casting="unsafe")
@@ -78,7 +81,7 @@ class Ternary:
     def payload(self) -> Payload:
         return Payload(-1, 1)
 
-    def mirrored(self) -> Ternary:
+    def mirrored(self, spread: float = 1.0) -> Ternary:
         return self
 
     def quantise(self, u: Array, out: Array | None = None) -> Array:
@@ -107,8 +110,8 @@ class MultiSpike:
     def payload(self) -> Payload:
         return Payload(self.lo, self.hi)
 
-    def mirrored(self) -> MultiSpike:
-        reach = max(-self.lo, self.hi)
+    def mirrored(self, spread: float = 1.0) -> MultiSpike:
+        reach = min(math.ceil(spread * max(-self.lo, self.hi)), MAX_PAYLOAD)
         return replace(self, lo=-reach, hi=reach)
 
     def quantise(self, u: Array, out: Array | None = None) -> Array:
@@ -143,8 +146,9 @@ class PowerOfTwo:
         top = 2 ** (self.levels - 1)
         return Payload(-top if self.signed else 0, top, powers_of_two=True)
 
-    def mirrored(self) -> PowerOfTwo:
-        return replace(self, signed=True)
+    def mirrored(self, spread: float = 1.0) -> PowerOfTwo:
+        levels = min(self.levels + math.ceil(math.log2(spread)), MAX_PAYLOAD.bit_length())
+        return replace(self, signed=True, levels=levels)
 
     @property
     def members(self) -> tuple[int, ...]:
@@ -187,6 +191,12 @@ CODEBOOKS: dict[str, type[Binary] | type[Ternary] | type[MultiSpike] | type[Powe
 }
 
 MAX_PAYLOAD = 2**15 - 1
+
+
+def of_changes(codebook: Codebook, negative: Array | None) -> Codebook:
+    """Return the codebook of what a neuron sends in differential coding; `negative` as of the neuron."""
+    spread = 1.0 if negative is None else float(np.maximum(negative, 1 / negative).max())
+    return codebook.mirrored(spread)
 
 
 @cache

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import networkx as nx
 import numpy as np
 
+from snnc.ir.codebooks import of_changes
 from snnc.ir.decode import DECODES
 from snnc.ir.errors import OptionError, SnncError, TypeInferenceError, did_you_mean
 from snnc.ir.op import Op, TensorRef
@@ -238,8 +239,9 @@ class Graph:
 
     def sent_codebook(self, node: Node) -> Codebook:
         """Return the codebook of what a neuron sends: in differential coding, of changes of either sign."""
-        codebook: Codebook = self.resolve(node)["codebook"]
-        return codebook if self.coding == "rate" else codebook.mirrored()
+        given = self.resolve(node)
+        codebook: Codebook = given["codebook"]
+        return codebook if self.coding == "rate" else of_changes(codebook, given["negative"])
 
     def constant_value(
         self, array: Array, hint: str, before: Node | None = None, origin: Sequence[str] = ()

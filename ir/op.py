@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
-from snnc.ir.codebooks import Codebook, Payload
+from snnc.ir.codebooks import Codebook, Payload, of_changes
 from snnc.ir.errors import TypeInferenceError, did_you_mean
 from snnc.ir.shapes import Batch, Dim, Shape, show_shape
 from snnc.ir.types import SpikeType, TensorType, Type, dtype_name
@@ -243,7 +243,7 @@ class Op:
                     help="leave out --coding differential (or set-coding)",
                 )
         return {
-            name: value.mirrored() if isinstance(value, Codebook) else value
+            name: of_changes(value, attributes.get("negative")) if isinstance(value, Codebook) else value
             for name, value in attributes.items()
         }
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snnc.backends.reference.state import ExpectState, NeuronState, PureState, State
+from snnc.ir.codebooks import of_changes
 from snnc.ir.errors import BackendError
 from snnc.ir.op import Role
 
@@ -32,13 +33,14 @@ class DifferentialNeuronState(NeuronState):
 
     Q± rounds like Q, onto the payloads lo … hi of the codebook and their negatives. ρ is the decoded output
     in quanta; the clip keeps it within lo … hi, to the nearest whole payload. With `negative`, r: m(t)/q and
-    both bounds are divided by r where negative, and r k(t) takes the place of k(t) where k(t) < 0.
+    both bounds are divided by r where negative, and r k(t) takes the place of k(t) where k(t) < 0; Q± reaches
+    as much further as r or 1/r is large, lest a value fall slower than it rose.
     """
 
     def __init__(self, attributes: dict[str, Any], where: str, *, moving: bool) -> None:
         super().__init__(attributes, where)
         self.lo, self.hi = self.codebook.payload.lo, self.codebook.payload.hi
-        self.codebook = self.codebook.mirrored()
+        self.codebook = of_changes(self.codebook, self.negative)
         self.moving = moving
         self.start = np.float32(self.initial) * self.quantum
         self._decoded: Array = np.empty(0, np.float32)

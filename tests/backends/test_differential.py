@@ -44,8 +44,8 @@ def full(*values: float) -> Array:
 # The neuron, against one that keeps both decoded values and knows its rounding from words.
 
 
-def fire(u: float, codebook: Codebook) -> float:
-    """Return the payload of either sign that u selects."""
+def fire(u: float, codebook: Codebook, wider: int) -> float:
+    """Return the payload of either sign that u selects, with so many more levels."""
     match codebook:
         case Binary():
             return min(max(math.floor(u), -1), 1)
@@ -61,7 +61,7 @@ def fire(u: float, codebook: Codebook) -> float:
             edge = 0.5 if codebook.firing == "below" else 0.0
             reached = [
                 2**k
-                for k in range(codebook.levels)
+                for k in range(codebook.levels + wider)
                 if abs(u) >= (2**k - edge if codebook.firing == "below" else 0.75 * 2**k)
             ]
             return math.copysign(max(reached, default=1), u)
@@ -74,6 +74,7 @@ def scalar_neuron(changes: Sequence[float], codebook: Codebook, given: Mapping[s
     """
     quantum, ratio = given.get("quantum", 1.0), given.get("negative", 1.0)
     lo, hi = codebook.payload.lo, codebook.payload.hi
+    wider = math.ceil(abs(math.log2(ratio)))  # as far in the smaller quantum as in the larger
     received = emitted = 0.0
     series = []
     for t, change in enumerate(changes, 1):
@@ -81,7 +82,7 @@ def scalar_neuron(changes: Sequence[float], codebook: Codebook, given: Mapping[s
         wanted = given.get("initial", 0.0) + t * (received / quantum - emitted)
         low, high = (t * (end - emitted) for end in (lo * ratio, hi))
         wanted, low, high = (value / ratio if value < 0 else value for value in (wanted, low, high))
-        k = fire(min(max(wanted, round(low)), round(high)), codebook)
+        k = fire(min(max(wanted, round(low)), round(high)), codebook, wider)
         sent = k * ratio if k < 0 else k
         emitted += sent / t
         series.append(sent)
