@@ -148,6 +148,19 @@ def test_what_a_neuron_loses_falls_like_one_over_t(codebook: Codebook) -> None:
     assert (lost <= 0.5 * quantum / times + 1e-4).all()
 
 
+def test_a_value_falls_as_fast_as_it_rose() -> None:
+    """Although a negative payload is worth a thirtieth of a positive one."""
+    b = Builder(N, 1)
+    b.graph.coding = "differential"
+    rise = b("neuron", b.x, codebook=Binary(), quantum=full(4.0), scale=full(12.0), initial=0.5, name="rise")
+    uneven = {"quantum": full(0.1), "scale": full(0.1), "negative": full(1 / 30)}
+    graph = b.outputs(y=b("neuron", rise, codebook=PowerOfTwo(8, True, "nearest", 0.75), **uneven))
+    run = Simulator(graph).run(np.array([[2.2]], np.float32), STEPS, record=["rise"])
+    wanted = decoded(run.spikes["rise"])
+    assert wanted.ravel().tolist() == [12.0, 6.0, 6.0, 6.0, 6.0, 6.0]
+    assert np.abs(run.outputs["y"] - wanted)[3:].max() < 0.1
+
+
 @pytest.mark.parametrize(("codebook", "given"), NEURONS, ids=str)
 def test_the_first_step_is_that_of_rate_coding(codebook: Codebook, given: dict[str, float]) -> None:
     graph = neuron_behind_spikes(codebook, given)
