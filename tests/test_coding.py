@@ -17,7 +17,7 @@ from snnc.energy import BOUNDS_ACCUMULATES, COMPARE_ACCUMULATES, count_step, cou
 from snnc.evaluation import evaluate
 from snnc.ir.codebooks import MultiSpike
 from snnc.ir.errors import OptionError
-from snnc.methods import METHODS, Settings
+from snnc.methods import DIRECT, METHODS, Settings
 from snnc.verification import verify_layers
 from tests.cli.conftest import invoke
 from tests.passes.build import Builder, N
@@ -143,6 +143,12 @@ def test_resets_that_make_no_sense_are_refused(
     result = invoke("compile", CNN, "-o", tmp_path / "net.sir", *arguments, code=2)
     assert message in result.stderr
     assert not (tmp_path / "net.sir").exists()
+
+
+@pytest.mark.parametrize("given", [{"coding": "differential"}, {"reset": "zero"}], ids=str)
+def test_networks_that_spike_already_keep_their_coding_and_reset(given: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=f"direct cannot change the {next(iter(given))}"):
+        DIRECT.pipeline(Settings(**given))
 
 
 @pytest.mark.parametrize(("name", "value"), [("coding", "phase"), ("reset", "half")])

@@ -38,6 +38,12 @@ class DirectMethod:
                 f"{self.name} chooses no {given[0]}: the neurons' thresholds were trained",
                 help="leave the option out",
             )
+        if settings.coding != "rate" or settings.reset != "subtract":
+            changed = "coding" if settings.coding != "rate" else "reset"
+            raise OptionError(
+                f"{self.name} cannot change the {changed}: the neurons were trained as they are",
+                help="leave the option out",
+            )
         fused: list[Pass] = [FuseBatchNorm(), FuseBatchNorm(into="thresholds")]
         if settings.batch_norm == "thresholds":
             fused.reverse()
