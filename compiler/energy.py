@@ -22,7 +22,9 @@ from snnc.ir.codebooks import PowerOfTwo, unit_spikes
 from snnc.ir.op import Role
 from snnc.ir.shapes import Batch, per_sample
 from snnc.ir.types import SpikeType
+from snnc.passes.analysis import spikes_already
 from snnc.passes.fan_out import fan_out, one_sample, spike_fan_out
+from snnc.passes.spikes_only import membrane_multiplications
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -152,7 +154,7 @@ def count_dense(node: Node, graph: Graph) -> Counts:
         return count_node(node, graph)
     if node.op.synaptic:
         return Counts(synaptic_macs(node, graph), 0.0, 0.0, 0)
-    return Counts(node.op.cost * elements(node), 0.0, node.op.special * elements(node), 0)
+    return count_other(node, graph)
 
 
 def count_steps(graph: Graph) -> StepCounts:
@@ -199,19 +201,18 @@ def count_node(node: Node, graph: Graph) -> Counts:
         return Counts(0.0, node.op.cost * elements(node), 0.0, 0)  # integers compared or added: pools, sums
     if has_spikes(node) and node.op.role in (Role.LINEAR, Role.MULTILINEAR):
         return NOTHING  # accumulates, as many as spikes arrive
-    return Counts(node.op.cost * elements(node), 0.0, node.op.special * elements(node), 0)
+    return count_other(node, graph)
 
 
-def membrane_multiplications(neuron: Node, graph: Graph) -> int:
-    """Return how often a step multiplies each membrane by what is no power of two; those are shifts."""
-    given = graph.resolve(neuron)
-    factors = [given[name] for name in ("leak", "gain") if given.get(name) is not None]
-    return sum(not is_shift(factor) for factor in factors)
+def count_other(node: Node, graph: Graph) -> Counts:
+    """Return the declared cost of an op that is no synapse, multiply-accumulates.
 
-
-def is_shift(factor: Array) -> bool:
-    mantissa, _ = np.frexp(factor)
-    return bool(np.isin(np.abs(mantissa), (0, 0.5)).all())
+    In a network that spikes already currents are added where they arrive, as spikes' weights are.
+    """
+    cost, special = node.op.cost * elements(node), node.op.special * elements(node)
+    if node.op.additive and not node.expect and spikes_already(graph):
+        return Counts(0.0, cost, special, 0)
+    return Counts(cost, 0.0, special, 0)
 
 
 def has_spikes(node: Node) -> bool:

@@ -15,11 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from snnc.ir.graph import Graph
 
-
-def prove_file(path: Path, *, shapes: Mapping[str, Sequence[int | str]] | None = None) -> tuple[Graph, Proof]:
-    """Return the network of a .sir file, or what `direct` makes of an ONNX model, and the proof."""
+def prove_file(path: Path, *, shapes: Mapping[str, Sequence[int | str]] | None = None) -> Proof:
+    """Return the proof for the network of a .sir file, or for what `direct` makes of an ONNX model."""
     if path.suffix != ".onnx":
         if shapes:
             raise ShapeError("shapes are pinned where a model is imported; a network has its own")
@@ -27,4 +25,4 @@ def prove_file(path: Path, *, shapes: Mapping[str, Sequence[int | str]] | None =
     else:
         graph = import_onnx(path, shapes=shapes)
         PassManager(DIRECT.pipeline(Settings())).run(graph)
-    return graph, prove_spikes_only(graph)
+    return prove_spikes_only(graph)

@@ -141,7 +141,7 @@ class Op:
     `differential(**attributes)`: for an op that keeps state, why it cannot work in differential coding, or
     None; without this rule it cannot.
     `special`: special functions (exp, sqrt, division, …) per output element, counted and never priced.
-    `neuron`: it integrates a membrane and sends spikes.
+    `neuron`: it integrates a membrane and sends spikes. `additive`: its cost is additions, without a product.
     """
 
     name: str
@@ -162,6 +162,7 @@ class Op:
     branches: tuple[int, ...] = ()
     differential: Callable[..., str | None] | None = None
     neuron: bool = False
+    additive: bool = False
 
     @property
     def variadic(self) -> bool:

@@ -17,8 +17,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from snnc.ir.op import Role
 from snnc.ir.ops import FAMILIES
+from snnc.ir.shapes import per_sample
 from snnc.ir.text.printer import value_names
 from snnc.ir.types import SpikeType
 from snnc.passes.analysis import analog_values, static_values
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from snnc.ir.graph import Graph, Node, Value
+    from snnc.ir.kernel_types import Array
     from snnc.ir.types import Type
 
 # Linear ops that only move, add or average what they read, with no number of their own to multiply by.
@@ -72,13 +76,17 @@ class Offence:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """All edges but constants, in order, as far as the first offence; how many synapses read what."""
+    """All edges but constants, in order, as far as the first offence; how many synapses read what.
+
+    `membrane_multiplications`: by leaks and gains that are no power of two, in one step of one sample.
+    """
 
     edges: tuple[Edge, ...]
     offence: Offence | None
     spiking_synapses: int
     input_synapses: int
     neurons: int
+    membrane_multiplications: int
 
     @property
     def holds(self) -> bool:
@@ -111,7 +119,24 @@ def prove_spikes_only(graph: Graph) -> Proof:
         spiking_synapses=sum(kind in COUNTED for kind in weighing),
         input_synapses=weighing.count(Kind.INPUT),
         neurons=sum(node.op.neuron and node.result in kinds for node in graph),
+        membrane_multiplications=sum(
+            membrane_multiplications(node, graph) * per_sample(node.result.type.shape)
+            for node in graph
+            if node.op.neuron
+        ),
     )
+
+
+def membrane_multiplications(neuron: Node, graph: Graph) -> int:
+    """Return how often a step multiplies each membrane by what is no power of two; those are shifts."""
+    given = graph.resolve(neuron)
+    factors = [given[name] for name in ("leak", "gain") if given.get(name) is not None]
+    return sum(not is_shift(factor) for factor in factors)
+
+
+def is_shift(factor: Array) -> bool:
+    mantissa, _ = np.frexp(factor)
+    return bool(np.isin(np.abs(mantissa), (0, 0.5)).all())
 
 
 class OffenceError(Exception):

@@ -76,11 +76,11 @@ def prove(model: Path, shapes: dict[str, Sequence[int | str]] | None, as_json: b
     from snnc.cli.spikes_only import describe_proof, print_proof
     from snnc.spiking_proof import prove_file
 
-    graph, proof = prove_file(model, shapes=shapes)
+    proof = prove_file(model, shapes=shapes)
     if as_json:
-        print_json(describe_proof(graph, proof))
+        print_json(describe_proof(proof))
     else:
-        print_proof(graph, proof)
+        print_proof(proof)
     return proof.holds
 
 

@@ -10,13 +10,12 @@ import click
 from snnc.cli.show import Column, count, one_line, print_table
 
 if TYPE_CHECKING:
-    from snnc.ir.graph import Graph
     from snnc.passes.spikes_only import Proof
 
 CLAIM = "no multiplication of two real streams; every synapse but the first reads spikes"
 
 
-def describe_proof(graph: Graph, proof: Proof) -> dict[str, Any]:
+def describe_proof(proof: Proof) -> dict[str, Any]:
     """Return the proof as plain data."""
     offence = proof.offence
     return {
@@ -29,7 +28,7 @@ def describe_proof(graph: Graph, proof: Proof) -> dict[str, Any]:
         "synapses_of_spikes": proof.spiking_synapses,
         "synapses_of_the_input": proof.input_synapses,
         "neuron_layers": proof.neurons,
-        "membrane_multiplications": membrane_factors(graph),
+        "membrane_multiplications": proof.membrane_multiplications,
         "offence": offence
         and {
             "node": offence.node,
@@ -39,7 +38,7 @@ def describe_proof(graph: Graph, proof: Proof) -> dict[str, Any]:
     }
 
 
-def print_proof(graph: Graph, proof: Proof) -> None:
+def print_proof(proof: Proof) -> None:
     """Print every edge with its class, then the conclusion or what stands against it."""
     rows = [(edge.name, edge.type, edge.kind.value, edge.made_by) for edge in proof.edges]
     print_table([Column("edge"), Column("type"), Column("class"), Column("made by")], rows)
@@ -57,21 +56,9 @@ def print_proof(graph: Graph, proof: Proof) -> None:
         f"{count(proof.spiking_synapses, 'synapse')} of spikes, {proof.input_synapses} of the analog input"
     )
     click.echo(f"{synapses}, {count(proof.neurons, 'layer')} of neurons")
-    factors = membrane_factors(graph)
+    factors = proof.membrane_multiplications
     leak = (
         f"{count(factors, 'multiplication')} by a constant a step" if factors else "shifts and additions only"
     )
     click.echo(f"membranes: {leak}")
     click.echo(f"proved: {CLAIM}")
-
-
-def membrane_factors(graph: Graph) -> int:
-    """Return how often a step multiplies a membrane or its input by a factor that is no power of two."""
-    from snnc.energy import membrane_multiplications
-    from snnc.ir.shapes import per_sample
-
-    return sum(
-        membrane_multiplications(node, graph) * per_sample(node.result.type.shape)
-        for node in graph
-        if node.op.neuron
-    )

@@ -68,10 +68,11 @@ def lift(graph: Graph, v: Value, successor: Value, state: RecurrentState) -> Non
     """Put the neuron in front of the first node that gives its spikes, and let their readers read it."""
     formulas = Formulas(graph, v)
     membrane = with_factor(graph, recognise(formulas, successor))
-    if membrane.x.type.shape != v.type.shape:
-        raise MismatchError(
-            f"it is {show_shape(v.type.shape)}, what it integrates is {show_shape(membrane.x.type.shape)}"
-        )
+    for x in membrane.inputs:
+        if x.type.shape != v.type.shape:
+            raise MismatchError(
+                f"it is {show_shape(v.type.shape)}, what it integrates is {show_shape(x.type.shape)}"
+            )
     spikes = [
         value
         for value, cases in formulas.of.items()
@@ -88,22 +89,26 @@ def lift(graph: Graph, v: Value, successor: Value, state: RecurrentState) -> Non
     assert first is not None
     origin = [name for node in computed for name in node.origin]
     parameters = attributes(graph, membrane, read[0])
-    neuron = graph.insert(first, "lif", [membrane.x], parameters, origin=origin, name=read[0].name)
+    x = membrane.inputs[0]
+    for other in membrane.inputs[1:]:
+        x = graph.insert(first, "add", [x, other], origin=origin)
+    neuron = graph.insert(first, "lif", [x], parameters, origin=origin, name=read[0].name)
     for value in read:
         graph.replace_uses(value, neuron, keep=computed)
 
 
 def with_factor(graph: Graph, membrane: Membrane) -> Membrane:
     """Take a constant factor of what the neuron integrates for its gain, if it has none of its own."""
-    node = membrane.x.node
-    if node is None or node.op.name not in ("mul", "div") or not (membrane.gain == 1).all():
+    node = membrane.inputs[0].node
+    alone = len(membrane.inputs) == 1 and bool((membrane.gain == 1).all())
+    if node is None or node.op.name not in ("mul", "div") or not alone:
         return membrane
     operands = node.operands if node.op.name == "div" else sorted(node.operands, key=is_constant)
     x, factor = operands[0], graph.constant(operands[1])
-    if factor is None or x.type != membrane.x.type or not factor.all():
+    if factor is None or x.type != node.result.type or not factor.all():
         return membrane
     gain = factor.astype(np.float64)
-    return replace(membrane, x=x, gain=gain if node.op.name == "mul" else 1 / gain)
+    return replace(membrane, inputs=(x,), gain=gain if node.op.name == "mul" else 1 / gain)
 
 
 def is_constant(value: Value) -> bool:
@@ -125,7 +130,7 @@ def refuse_readers(
 
 def attributes(graph: Graph, membrane: Membrane, spikes: Value) -> dict[str, AttributeValue]:
     """Return the neuron's attributes; what is 1 (leak, gain) or 0 (bias, rest) everywhere is left out."""
-    rank = len(membrane.x.type.shape)
+    rank = len(spikes.type.shape)
     parameters = {
         "threshold": (membrane.threshold, None),
         "leak": (membrane.leak, 1),

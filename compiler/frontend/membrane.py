@@ -37,9 +37,9 @@ class MismatchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Membrane:
-    """The neuron: its parameters, the stream it integrates, and the comparison that is its spike."""
+    """The neuron: its parameters, the streams it integrates (their sum), the comparison that is its spike."""
 
-    x: Value
+    inputs: tuple[Value, ...]
     leak: Number
     gain: Number
     bias: Number
@@ -83,18 +83,17 @@ def recognise(formulas: Formulas, successor: Value) -> Membrane:
 
 def unreset(formulas: Formulas, m: Affine) -> Membrane:
     """Return m = leak v + gain x + bias, the rest of the neuron still to be filled in."""
-    inputs = [value for value in m.terms if value is not formulas.v]
-    if len(inputs) != 1:
-        raise MismatchError(
-            f"it integrates {len(inputs) or 'no'} streams; add them up in front of the neuron"
-        )
+    inputs = tuple(value for value in m.terms if value is not formulas.v)
+    if not inputs:
+        raise MismatchError("it integrates nothing")
+    gain = m.terms[inputs[0]]
+    if not all(equal(m.terms[value], gain) for value in inputs):
+        raise MismatchError(f"it weighs the {len(inputs)} streams it integrates differently")
     leak = m.terms[formulas.v]
     if not (leak > 0).all():
         raise MismatchError("its leak is not positive")
     zero = np.zeros(())
-    return Membrane(
-        inputs[0], leak, m.terms[inputs[0]], m.constant, zero, 0, strict=False, reset="hard", rest=zero
-    )
+    return Membrane(inputs, leak, gain, m.constant, zero, 0, strict=False, reset="hard", rest=zero)
 
 
 def threshold_of(subject: Cases, membrane: Cases, v: Value) -> Number | None:

@@ -127,8 +127,8 @@ def binary(
 
 
 OPS = (
-    binary("add", "z = x + y", np.add, Role.LINEAR, cost=1, payload=payload_sum),
-    binary("sub", "z = x - y", np.subtract, Role.LINEAR, cost=1, payload=payload_difference),
+    binary("add", "z = x + y", np.add, Role.LINEAR, cost=1, additive=True, payload=payload_sum),
+    binary("sub", "z = x - y", np.subtract, Role.LINEAR, cost=1, additive=True, payload=payload_difference),
     binary("mul", "z = x y", np.multiply, Role.MULTILINEAR, cost=1, payload=payload_product),
     binary("div", "z = x / y; of integers: rounded towards zero", div, Role.NUMERATOR, special=1),
     binary("pow", "z = x ^ y", power, special=1),

@@ -158,6 +158,7 @@ OPS = (
         ATTRIBUTES,
         payload=summed_payload,
         cost=1.0,
+        additive=True,
     ),
     Op(
         "reduce_mean",

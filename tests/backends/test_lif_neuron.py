@@ -127,6 +127,17 @@ def test_every_neuron_compares_and_only_factors_that_are_no_shift_multiply() -> 
     assert (decays.multiply_accumulates, decays.accumulates) == (16, 16)
 
 
+def test_adding_currents_multiplies_nothing_in_a_network_that_spikes() -> None:
+    """Elsewhere an addition of real streams is charged as its op declares: a multiply-accumulate."""
+    b = Builder(N, 4)
+    one = np.ones((1, 1), np.float32)
+    twice = [b("linear", b("lif", b.x, threshold=one), weight=np.eye(4, dtype=np.float32)) for _ in range(2)]
+    spiking = count_step(b.outputs(y=b("add", *twice)))
+    assert (spiking.multiply_accumulates, spiking.accumulates) == (0, 4 + 4 + 4)
+    analog = Builder(N, 4)
+    assert count_step(analog.outputs(y=analog("add", analog.x, analog.x))).multiply_accumulates == 4
+
+
 def test_its_spikes_are_metered() -> None:
     b = Builder(N, 2)
     spikes = b("lif", b.x, threshold=np.ones((1, 1), np.float32), reset="soft")

@@ -105,6 +105,27 @@ def test_parameters_may_be_learnt_per_channel() -> None:
     assert given["threshold"].tolist() == [[1.0, 0.5, 2.0]]
 
 
+def test_a_neuron_may_add_up_what_it_integrates() -> None:
+    class Two(torch.nn.Module):
+        def forward(self, x: torch.Tensor, z: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            m = 0.5 * v + torch.relu(x) + torch.relu(z)
+            s = (m >= 1).float()
+            return s, m - s
+
+    names = {"inputs": ["x", "z", "v"], "outputs": ["y", "v_next"]}
+    model = export(Two(), [torch.zeros(1, 3)] * 3, names)
+    graph = import_onnx(model)
+    assert [node.op.name for node in graph] == ["relu", "relu", "add", "lif"]
+    random = np.random.default_rng(7)
+    given = {name: (random.integers(-4, 6, (8, 3)) / 4).astype(np.float32) for name in "xz"}
+    assert_spikes_agree(model, graph, given)
+
+
+def weighs_differently(x: torch.Tensor, v: torch.Tensor) -> Any:
+    m = v + 0.5 * x - torch.relu(x)
+    return spike(m), m * (1 - spike(m))
+
+
 def one_state(step: Any) -> onnx.ModelProto:
     """A step of three neurons: step(x, v) -> (y, v_next)."""
 
@@ -168,6 +189,7 @@ def negative_leak(x: torch.Tensor, v: torch.Tensor) -> Any:
         (compares_something_else, "not the membrane that is reset"),
         (snntorch_without_delay, "depends on another comparison"),
         (membrane_is_read, "its membrane is read by tanh"),
+        (weighs_differently, "weighs the 2 streams it integrates differently"),
         (negative_leak, "not a sum of it, by a positive factor, and an input"),
     ],
 )

@@ -88,6 +88,14 @@ def test_the_first_node_that_needs_more_than_spikes_is_named(case: str) -> None:
     assert [type_ for _, type_, _ in offence.operands] == [str(o.type) for o in dict.fromkeys(operands)]
 
 
+def test_leaks_that_are_no_shift_are_counted() -> None:
+    b = Builder(N, 4)
+    leaks = np.array([[0.5, 0.25, 0.9, 1.0]], np.float32)
+    fast = b("lif", b.x, threshold=ONE, leak=leaks[:, :2].repeat(2, 1))
+    graph = b.outputs(y=b("lif", fast, threshold=ONE, leak=leaks, gain=ONE * 0.3))
+    assert prove_spikes_only(graph).membrane_multiplications == 2 * 4
+
+
 def test_a_weight_per_spike_is_a_synapse_too() -> None:
     b = Builder(N, 4)
     graph = b.outputs(y=b("mul", lif(b, b.x), np.arange(4.0)))
