@@ -139,14 +139,14 @@ def state_of(graph: Graph) -> int:
 
 def stored_streams(graph: Graph) -> Iterator[Stream]:
     """Yield inputs and results that lie in memory, constants and mere rearrangements left aside."""
-    made: list[Value] = [*graph.inputs, *(node.result for node in graph if computes(node))]
+    roots = roots_of(graph)
     readers: dict[Value, list[tuple[Node, Value]]] = defaultdict(list)
     for node in filter(computes, graph):
         for operand in node.operands:
-            for root in roots(operand):
+            for root in roots[operand]:
                 readers[root].append((node, operand))
-    outputs = {root for output in graph.outputs for root in roots(output.value)}
-    for value in made:
+    outputs = {root for output in graph.outputs for root in roots[output.value]}
+    for value in (*graph.inputs, *(node.result for node in graph if computes(node))):
         size, reads = per_sample(value.type.shape), readers[value]
         inner = value.node is not None and value not in outputs
         if inner and len(reads) == 1 and same_shape(reads[0][0], size):
@@ -155,19 +155,19 @@ def stored_streams(graph: Graph) -> Iterator[Stream]:
         yield Stream(value, read + (value.node is not None))
 
 
+def roots_of(graph: Graph) -> dict[Value, tuple[Value, ...]]:
+    """Return, per value, the streams of which it is a rearrangement: itself if computed, none if constant."""
+    roots: dict[Value, tuple[Value, ...]] = {value: (value,) for value in graph.inputs}
+    for node in graph:
+        gathered = dict.fromkeys(root for operand in node.operands for root in roots[operand])
+        roots[node.result] = (node.result,) if computes(node) else tuple(gathered)
+    return roots
+
+
 def computes(node: Node) -> bool:
     """Tell whether a node makes numbers; reshapes and the like only say where they lie."""
     moves = node.op.role is Role.LINEAR and node.op.cost == 0 and not node.op.synaptic
     return node.op.name != "constant" and not (moves and node.op.fan_out is None)
-
-
-def roots(value: Value) -> Iterator[Value]:
-    """Yield the streams of which a value is a rearrangement; nothing for constants."""
-    if value.node is None or computes(value.node):
-        yield value
-        return
-    for operand in value.node.operands:
-        yield from roots(operand)
 
 
 def same_shape(reader: Node, size: int) -> bool:

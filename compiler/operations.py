@@ -176,17 +176,26 @@ def attention_products(graph: Graph) -> Iterator[set[Node]]:
 
 
 def readers(value: Value) -> Iterator[Node]:
-    """Yield what reads a stream, through neurons and whatever keeps one stream apart from others."""
-    for user in value.users:
-        yield user
-        if user.op.neuron or (user.op.role is Role.LINEAR and not user.op.synaptic):
-            yield from readers(user.result)
+    """Yield what reads a stream, each once, through neurons and whatever keeps streams linear."""
+    pending = [value]
+    seen: set[Node] = set()
+    while pending:
+        for user in pending.pop().users:
+            if user not in seen:
+                seen.add(user)
+                yield user
+                if user.op.name == "neuron" or (user.op.role is Role.LINEAR and not user.op.synaptic):
+                    pending.append(user.result)
 
 
 def sources(node: Node) -> Iterator[Node]:
-    """Yield the nodes that a stream comes from, back to the first product or synapse."""
-    for operand in node.operands:
-        if operand.node is not None:
-            yield operand.node
-            if not is_product(operand.node) and not operand.node.op.synaptic:
-                yield from sources(operand.node)
+    """Yield the nodes that a stream comes from, each once, back to products and synapses."""
+    pending = [node]
+    seen: set[Node] = set()
+    while pending:
+        for source in (operand.node for operand in pending.pop().operands):
+            if source is not None and source not in seen:
+                seen.add(source)
+                yield source
+                if not is_product(source) and not source.op.synaptic:
+                    pending.append(source)

@@ -79,6 +79,17 @@ def test_rearranging_moves_nothing_and_a_slice_is_read_as_far_as_it_goes() -> No
     assert Storage.of(graph).real == pytest.approx(6 + (6 + 2) + 4)
 
 
+def test_long_and_branched_rearrangements_are_followed_once() -> None:
+    b = Builder(N, 1, 4)
+    made = b("linear", b.x, weight=ones(4, 4))
+    x = made
+    for _ in range(2000):
+        x = b("reshape", x, shape=(N, 1, 4))
+    x = b("slice", b("concat", x, x, axis=1), axes=(1,), starts=(0,), ends=(1,), steps=(1,))
+    graph = b.outputs(y=b("linear", x, weight=ones(2, 4)))
+    assert Storage.of(graph).real == 4 + 2 * 4 + 2
+
+
 def test_constants_are_weights() -> None:
     b = Builder(N, 6)
     found = Storage.of(b.outputs(y=b("add", b.x, ones(1, 6))))

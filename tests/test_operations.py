@@ -190,6 +190,18 @@ def test_a_vision_transformer_attends_in_spikes() -> None:
     }  # fmt: skip
 
 
+def test_a_long_and_branched_way_to_a_softmax_is_gone_once() -> None:
+    """2 to the 2000 ways lead back from it, and as many on."""
+    b = Builder(N, 4)
+    x = b.x
+    for _ in range(2000):
+        x = b("add", x, x)
+    weights = b("softmax", x, axis=1, expect=True)
+    for _ in range(2000):
+        weights = b("add", weights, weights)
+    assert coverage(b.outputs(y=weights)).attentions == 0
+
+
 def test_a_network_that_does_nothing_has_no_shares() -> None:
     b = Builder(N, 4)
     graph = b.outputs(y=b("reshape", b.x, shape=(N, 2, 2)))

@@ -19,6 +19,7 @@ KINDS = {
     "spikes": "reads spikes",
     "analog": "multiplies a real stream",
     "expect": "expectation node",
+    "neurons": "neurons on their own",
     "other": "adds, pools or joins streams",
 }
 
@@ -119,7 +120,7 @@ def add_neurons(box: Box, node: Node) -> Box:
 def box_of(node: Node) -> Box:
     shape = show_sample(node.result.type.shape)
     if node.op.neuron:
-        return add_neurons(Box("other", "neurons", shape), node)
+        return add_neurons(Box("neurons", "neurons", shape), node)
     return Box(kind_of(node), title_of(node), shape, [node])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from snnc.report.boxes import KINDS, Box, diagram
-from snnc.report.layout import lay_out
+from snnc.report.layout import depths, lay_out
 from snnc.report.markup import details, paragraph, scrolling, table, text
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 WIDTH, LINE, PADDING = 156.0, 15.0, 8.0
 GAP, BEND, BETWEEN, MARGIN = 16.0, 10.0, 22.0, 10.0
-LARGEST_DRAWING = 1500  # boxes
+LARGEST_DRAWING, MOST_BENDS = 1500, 20_000  # boxes; layers that arrows pass
 ARROW_HEAD = (
     '<defs><marker id="tip" viewBox="0 0 6 6" refX="5.5" refY="3" markerWidth="6" markerHeight="6" '
     'orient="auto"><path class="tip" d="M0 0L6 3L0 6z"/></marker></defs>'
@@ -36,6 +36,9 @@ def network_picture(graph: Graph, rates: Mapping[Node, float]) -> str:
     if len(found.boxes) > LARGEST_DRAWING:
         note = f"{len(found.boxes):,} layers are too many to draw (at most {LARGEST_DRAWING:,})."
         return paragraph(note) + listed
+    depth = depths(found.boxes, found.arrows)
+    if sum(depth[target] - depth[source] - 1 for source, target in found.arrows) > MOST_BENDS:
+        return paragraph("Too many arrows pass too many layers for a drawing that could be read.") + listed
     legend = "".join(
         f'<li><span class="swatch {kind}"></span>{text(name)}</li>' for kind, name in KINDS.items()
     )

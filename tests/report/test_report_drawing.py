@@ -122,6 +122,11 @@ def test_a_network_too_large_to_draw_is_listed(monkeypatch: pytest.MonkeyPatch) 
     assert "7 layers are too many to draw (at most 3)." in page.text
     assert page.all("svg") == []
     assert len(page.all("tr")) == 1 + 7
+    monkeypatch.undo()
+    monkeypatch.setattr(drawing, "MOST_BENDS", 1)
+    page = Page(network_picture(residual(), {}))
+    assert "Too many arrows pass too many layers" in page.text
+    assert len(page.all("tr")) == 1 + 7
 
 
 @st.composite
