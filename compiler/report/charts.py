@@ -58,7 +58,7 @@ def line_chart(label: str, lines: Sequence[Line], show: Callable[[float], str], 
     parts.append(
         f'<text class="tick x" x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 4}">time steps</text>'
     )
-    parts += [polyline(line, x, y, show) for line in lines]
+    parts += [polyline(line, x, y, show) for line in reversed(lines)]  # the first on top
     names = "".join(
         f'<li><span class="swatch line {line.kind}"></span>{text(line.name)}</li>' for line in lines
     )
@@ -91,7 +91,7 @@ def nice_ticks(low: float, high: float) -> list[float]:
     """Return three to seven round numbers that hold both ends between them."""
     if high - low <= 1e-12 * max(abs(high), abs(low), 1.0):
         margin = abs(high) * 0.01 or 1.0
-        low, high = low - margin, high + margin
+        low, high = low - margin if low else 0.0, high + margin
     raw = (high - low) / 4
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)

@@ -60,9 +60,11 @@ def energy_section(report: Report) -> str:
     """Bars at float32 and at int8 prices, the source network's bar first."""
     steps = report.evaluation.steps
     last = steps[-1].energy
+    drawn = chosen(steps)
+    ann = f"ANN, t = {len(steps)}" if report.evaluation.stepped else "ANN"
     charts = [
-        energy_chart("float32", last.ann_fp32_pj, chosen(steps), AC_FP32, MAC_FP32),
-        energy_chart("int8", last.ann_int8_pj, chosen(steps), AC_INT8, MAC_INT8),
+        energy_chart("float32", ann, last.ann_fp32_pj, drawn, accumulate=AC_FP32, multiply=MAC_FP32),
+        energy_chart("int8", ann, last.ann_int8_pj, drawn, accumulate=AC_INT8, multiply=MAC_INT8),
     ]
     names = "".join(f'<li><span class="swatch {kind}"></span>{text(name)}</li>' for kind, name in PARTS)
     note = (
@@ -111,9 +113,16 @@ def chosen(steps: Sequence[StepResult]) -> list[StepResult]:
 
 
 def energy_chart(
-    precision: str, source: float, steps: Sequence[StepResult], accumulate: float, multiply: float
+    precision: str,
+    ann: str,
+    source: float,
+    steps: Sequence[StepResult],
+    *,
+    accumulate: float,
+    multiply: float,
 ) -> str:
-    bars = [Bar("ANN", [("source", source)], show_energy(source))]
+    """Return one bar for the source network, named `ann`, and one per step in parts."""
+    bars = [Bar(ann, [("source", source)], show_energy(source))]
     for step in steps:
         done = step.operations
         parts = [

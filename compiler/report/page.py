@@ -53,14 +53,16 @@ def build_page(report: Report) -> str:
 def header(report: Report) -> str:
     """Return name, verdict and the main figures."""
     result = report.evaluation
-    last = result.steps[-1]
+    first, last = result.steps[0], result.steps[-1]
     show = sections.show_metric(report)
     neurons = sum(layer.error.neurons for layer in report.layers)
-    metric, ratio = sections.METRICS[result.metric], result.steps[0].energy.ratio_fp32
+    metric = sections.METRICS[result.metric]
+    early = (f"; {show(first.value)} at t = 1", f"; {first.energy.ratio_fp32:.3f} at t = 1")
+    said_early = early if last.t > 1 else ("", "")
     figures = [
-        (f"{metric} at t = {last.t}", show(last.value), f"ANN: {show(result.ann)}"),
+        (f"{metric} at t = {last.t}", show(last.value), f"ANN: {show(result.ann)}{said_early[0]}"),
         ("agreement", percent(last.agreement), f"of {result.samples:,} samples, at t = {last.t}"),
-        ("energy at t = 1", f"{ratio:.3f}", "of the ANN's in float32"),
+        (f"energy at t = {last.t}", f"{last.energy.ratio_fp32:.3f}", f"of the ANN's, float32{said_early[1]}"),
         ("unit spikes", f"{last.unit_spikes_per_neuron:.3f}", "per neuron and time step"),
         ("neurons", f"{neurons:,}", f"in {len(report.layers)} layers"),
     ]

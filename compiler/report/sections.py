@@ -52,9 +52,10 @@ def accuracy_section(report: Report) -> str:
         charts.append(line_chart("Agreement with the ANN at every step", [agreement], short_percent))
     else:
         show = short_percent if result.metric == "accuracy" else "{:.4g}".format
+        when = f" at t = {report.steps}" if result.stepped else ""
         lines = [
             Line(f"SNN, {name}", "snn", [step.value for step in steps]),
-            Line(f"ANN: {show(result.ann)}", "ann", [step.ann for step in steps]),
+            Line(f"ANN: {show(result.ann)}{when}", "ann", [step.ann for step in steps]),
         ]
         lines += [agreement] if result.metric == "accuracy" else []
         charts.append(line_chart(f"{name} at every time step; the table has the numbers", lines, show))
@@ -68,13 +69,15 @@ def accuracy_section(report: Report) -> str:
 def accuracy_table(report: Report) -> str:
     result, show = report.evaluation, show_metric(report)
     plain = result.metric == "relative_error"
-    metric = [] if plain else [METRICS[result.metric]]
+    # What the source answers may differ from step to step.
+    series = not plain and len({step.ann for step in result.steps}) > 1
+    metric = [] if plain else [METRICS[result.metric], *(["ANN"] if series else [])]
     titles = ["t", *metric, "agreement", "relative error", "unit spikes", "spike rate"]
-    rows = [["ANN", *([] if plain else [show(result.ann)]), "", "", "", ""]]
+    rows = [] if series else [["ANN", *([] if plain else [show(result.ann)]), "", "", "", ""]]
     rows += [
         [
             str(step.t),
-            *([] if plain else [show(step.value)]),
+            *([] if plain else [show(step.value), *([show(step.ann)] if series else [])]),
             percent(step.agreement),
             f"{step.relative_error:.4f}",
             f"{step.unit_spikes_per_neuron:.3f}",

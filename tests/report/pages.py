@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from click.testing import CliRunner
 
 from snnc.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits"
 VOID = {"meta", "link", "br", "wbr", "img", "input", "hr"}
@@ -22,11 +26,11 @@ def run_snnc(*arguments: str | Path, code: int = 0) -> str:
     return result.stderr
 
 
-def write_report(folder: Path, name: str, *more: str) -> Path:
+def write_report(folder: Path, name: str, *more: str, compile_options: Sequence[str] = ()) -> Path:
     """Compile a digits network into the folder, report on 40 images and return the page."""
     model, network, page = DIGITS / f"digits_{name}.onnx", folder / f"{name}.sir", folder / f"{name}.html"
     calibration = ("--calibration", DIGITS / "digits_calibration.npz", "--scale", "1/16", "--limit", "48")
-    run_snnc("compile", model, "-o", network, *calibration, "-q")
+    run_snnc("compile", model, "-o", network, *calibration, *compile_options, "-q")
     test = ("--model", model, "--data", DIGITS / "digits_test.npz", "--limit", "40")
     run_snnc("report", network, *test, "-o", page, "-q", *more)
     return page

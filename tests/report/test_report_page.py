@@ -201,6 +201,24 @@ def test_a_network_without_neurons_says_so(folder: Path, vit: Page, tmp_path: Pa
     assert "0 of 6 products of streams multiply spikes by spikes" in page.text
 
 
+def test_a_model_that_is_one_time_step_is_compared_step_by_step(tmp_path: Path) -> None:
+    """A directly trained network of LIF neurons on address events, stepped beside its own compilation."""
+    folder = DIGITS.parent / "saformer"
+    source = ("--model", folder / "events_saformer.onnx", "--data", folder / "events_test.npz")
+    run_snnc("compile", source[1], "-o", tmp_path / "n.sir", "-q")
+    run_snnc("report", tmp_path / "n.sir", *source, "--limit", "10", "-o", tmp_path / "r.html", "-q")
+    page = Page((tmp_path / "r.html").read_text())
+    assert "t accuracy ANN agreement" in page.text
+    assert "the model is one time step with states" in page.text
+    assert "ANN, t = 8" in page.text
+
+
+def test_differential_coding_is_named_and_its_payloads_have_both_signs(tmp_path: Path) -> None:
+    page = write_report(tmp_path, "cnn", "-T", "2", compile_options=("--coding", "differential"))
+    assert "coding differential" in Page(page.read_text()).text
+    assert re.search(r"payloads other than 0, from -\d+ to \d+", page.read_text())
+
+
 # Refusals.
 
 
