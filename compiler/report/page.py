@@ -57,10 +57,10 @@ def header(report: Report) -> str:
     show = sections.show_metric(report)
     neurons = sum(layer.error.neurons for layer in report.layers)
     metric = sections.METRICS[result.metric]
-    early = (f"; {show(first.value)} at t = 1", f"; {first.energy.ratio_fp32:.3f} at t = 1")
+    early = (f"{show(first.value)} at t = 1; ", f"; {first.energy.ratio_fp32:.3f} at t = 1")
     said_early = early if last.t > 1 else ("", "")
     figures = [
-        (f"{metric} at t = {last.t}", show(last.value), f"ANN: {show(result.ann)}{said_early[0]}"),
+        (f"{metric} at t = {last.t}", show(last.value), f"{said_early[0]}ANN: {show(result.ann)}"),
         ("agreement", percent(last.agreement), f"of {result.samples:,} samples, at t = {last.t}"),
         (f"energy at t = {last.t}", f"{last.energy.ratio_fp32:.3f}", f"of the ANN's, float32{said_early[1]}"),
         ("unit spikes", f"{last.unit_spikes_per_neuron:.3f}", "per neuron and time step"),
