@@ -9,7 +9,7 @@ import onnx
 
 from snnc.frontend.batch import SymbolicBatch, fixed_batches, pinned_batch
 from snnc.frontend.independence import mixing_nodes
-from snnc.frontend.lift_states import lift_states, refuse_undeclared_state
+from snnc.frontend.lift_states import Refusal, lift_states, refuse_undeclared_state
 from snnc.frontend.loader import Source, open_source
 from snnc.frontend.per_sample import behaves_per_sample
 from snnc.frontend.recurrent_state import recurrent_states
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from snnc.ir.types import TensorType
 
 MIXING = "its result for one sample depends on the others, or on how many there are"
+
+NOT_FED_BACK = "its membrane is no state of the model"
+NOT_FED_BACK_HELP = "let its v be a graph input NAME and its v_next the graph output NAME_next"
 
 
 def import_onnx(source: str | Path | onnx.ModelProto, *, shapes: Pins | None = None) -> Graph:
@@ -85,6 +88,7 @@ def without_mixing(imported: Imported) -> Imported:
 def with_neurons(imported: Imported, model: onnx.ModelProto) -> Imported:
     """Turn the states of a model that is one time step into neurons; reject those that are none."""
     refusals = {refusal.node: refusal for refusal in lift_states(imported.graph, recurrent_states(model))}
+    refusals = refusals or {refusal.node: refusal for refusal in without_state(imported)}
     if not refusals:
         refuse_undeclared_state(imported.graph)
         return imported
@@ -95,6 +99,13 @@ def with_neurons(imported: Imported, model: onnx.ModelProto) -> Imported:
         for fate in imported.fates
     )
     return replace(imported, fates=tuple(fates))
+
+
+def without_state(imported: Imported) -> list[Refusal]:
+    """Return the LIF operators whose state is not fed back."""
+    lifted = {name for node in imported.graph if node.op.name == "lif" for name in node.origin}
+    names = [fate.name for fate in imported.fates if fate.op_type == "LIF" and fate.fate is Fate.IMPORTED]
+    return [Refusal(name, NOT_FED_BACK, NOT_FED_BACK_HELP) for name in names if name not in lifted]
 
 
 def _import_symbolic(source: Source, pins: Pins | None) -> Imported | None:

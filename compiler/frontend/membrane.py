@@ -69,12 +69,12 @@ def recognise(formulas: Formulas, successor: Value) -> Membrane:
     subject = comparison.subject
     if subject.comparisons:
         raise MismatchError("what is compared with the threshold depends on another comparison")
-    if formulas.v not in m.terms:
+    if not m.terms:
         raise MismatchError("its membrane is not a sum of it, by a positive factor, and an input")
     of_last_step = set(subject.silent.terms) == {formulas.v}
     if of_last_step and len(m.terms) > 1:
         return delayed_reset(formulas, cases, comparison)
-    threshold = threshold_of(subject, single(m), formulas.v)
+    threshold = threshold_of(subject, single(m))
     if threshold is None:
         raise MismatchError("what is compared with the threshold is not the membrane that is reset")
     membrane = replace(unreset(formulas, m), threshold=threshold, spike=number, strict=comparison.strict)
@@ -89,18 +89,20 @@ def unreset(formulas: Formulas, m: Affine) -> Membrane:
     gain = m.terms[inputs[0]]
     if not all(equal(m.terms[value], gain) for value in inputs):
         raise MismatchError(f"it weighs the {len(inputs)} streams it integrates differently")
-    leak = m.terms[formulas.v]
-    if not (leak > 0).all():
-        raise MismatchError("its leak is not positive")
+    leak = m.terms.get(formulas.v, np.zeros(()))
+    if not (leak >= 0).all():
+        raise MismatchError("its leak is negative")
     zero = np.zeros(())
     return Membrane(inputs, leak, gain, m.constant, zero, 0, strict=False, reset="hard", rest=zero)
 
 
-def threshold_of(subject: Cases, membrane: Cases, v: Value) -> Number | None:
+def threshold_of(subject: Cases, membrane: Cases) -> Number | None:
     """Return the constant θ for which the subject of a comparison is k (m - θ), k > 0, in every case."""
-    if subject.comparisons != membrane.comparisons or v not in subject.silent.terms:
+    compared = subject.silent.terms
+    shared = [value for value, factor in membrane.silent.terms.items() if factor.all() and value in compared]
+    if subject.comparisons != membrane.comparisons or not shared:
         return None
-    k = subject.silent.terms[v] / membrane.silent.terms[v]
+    k = compared[shared[0]] / membrane.silent.terms[shared[0]]
     if not (k > 0).all():
         return None
     distances = []
@@ -128,10 +130,10 @@ def with_reset(membrane: Membrane, m: Affine, after: Affine) -> Membrane:
 def never_reset(formulas: Formulas, cases: Cases) -> Membrane:
     """The state is m(t), and spikes are all that the threshold makes."""
     m = cases.silent
-    if formulas.v not in m.terms:
+    if not m.terms:
         raise MismatchError("its membrane is not a sum of it, by a positive factor, and an input")
     for number, comparison in enumerate(formulas.comparisons):
-        threshold = threshold_of(comparison.subject, cases, formulas.v)
+        threshold = threshold_of(comparison.subject, cases)
         if threshold is not None:
             membrane = replace(unreset(formulas, m), threshold=threshold, reset="none")
             return replace(membrane, spike=number, strict=comparison.strict)
@@ -156,7 +158,7 @@ def delayed_reset(formulas: Formulas, cases: Cases, comparison: Comparison) -> M
 def spike_of(formulas: Formulas, m: Cases, membrane: Membrane) -> int:
     """Return the comparison of m with the threshold that the reset will be due to."""
     for number, comparison in enumerate(formulas.comparisons):
-        threshold = threshold_of(comparison.subject, m, formulas.v)
+        threshold = threshold_of(comparison.subject, m)
         same_kind = comparison.strict == membrane.strict
         if same_kind and threshold is not None and equal(threshold, membrane.threshold):
             return number

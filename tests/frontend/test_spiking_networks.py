@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 import snnc
 from snnc.backends.reference import Simulator
@@ -272,6 +272,28 @@ def test_a_function_body_that_says_otherwise_is_not_believed() -> None:
 def test_what_the_domain_does_not_have_is_rejected(model: onnx.ModelProto, reason: str) -> None:
     with pytest.raises(UnsupportedOpError, match=reason):
         import_onnx(model)
+
+
+@pytest.mark.parametrize("state", ["a constant", "not fed back"])
+def test_a_neuron_without_a_state_of_the_model_is_rejected(state: str) -> None:
+    model = sasa("hard")
+    for info in [info for info in model.graph.output if info.name == "q.v_next"]:
+        model.graph.output.remove(info)
+    if state == "a constant":
+        for info in [info for info in model.graph.input if info.name == "q.v"]:
+            model.graph.input.remove(info)
+        model.graph.initializer.append(numpy_helper.from_array(np.zeros((1, 4, 6), np.float32), "q.v"))
+    with pytest.raises(UnsupportedOpError, match=r'node "q" \(LIF\): its membrane is no state of the model'):
+        import_onnx(model)
+
+
+def test_a_neuron_may_forget_everything_at_once() -> None:
+    """tau = 1: what is left of the membrane is 0."""
+    model = sasa("hard", leak=0.0, gain=1.0)
+    graph = import_onnx(model)
+    assert graph.resolve(lifs(graph)[0])["leak"].item() == 0
+    x = (np.random.default_rng(2).integers(-4, 13, (8, 4, 6)) / 4).astype(np.float32)
+    assert_spikes_agree(model, graph, {"x": x})
 
 
 # What compiling does with such a network.
