@@ -91,20 +91,25 @@ class Ternary:
 
 @dataclass(frozen=True, slots=True)
 class MultiSpike:
-    """K = {lo, …, hi}; k = clip(round(u), lo, hi), halves to even; or clip(floor(u), lo, hi)."""
+    """K = {lo, …, hi}; k = Q(clip(u, lo, hi)).
+
+    nearest: Q(u) = round(u), halves to even. floor: Q(u) = floor(u). burst: the nearest power of two fires,
+    2^j from 3/4 2^j on, and again for what is left, until that is less than 3/4. Burst errs by at most 3/4
+    instead of 1/2, and sends so many fewer unit spikes that a finer quantum more than makes up for it.
+    """
 
     name: ClassVar[str] = "multi"
     lo: int
     hi: int
-    rounding: Literal["nearest", "floor"] = "nearest"
+    rounding: Literal["nearest", "floor", "burst"] = "nearest"
 
     def __post_init__(self) -> None:
         if not self.lo <= 0 <= self.hi or self.lo == self.hi:
             raise ValueError(f"multi({self.lo}, {self.hi}) must hold zero and one more payload")
         if max(-self.lo, self.hi) > MAX_PAYLOAD:
             raise ValueError(f"multi({self.lo}, {self.hi}) exceeds the largest payload {MAX_PAYLOAD}")
-        if self.rounding not in ("nearest", "floor"):
-            raise ValueError(f"multi rounds 'nearest' or 'floor', not {self.rounding!r}")
+        if self.rounding not in ("nearest", "floor", "burst"):
+            raise ValueError(f"multi rounds 'nearest', 'floor' or 'burst', not {self.rounding!r}")
 
     @property
     def payload(self) -> Payload:
@@ -115,8 +120,20 @@ class MultiSpike:
         return replace(self, lo=-reach, hi=reach)
 
     def quantise(self, u: Array, out: Array | None = None) -> Array:
+        if self.rounding == "burst":
+            return self._burst(u, np.empty_like(u) if out is None else out)
         rounded = np.rint(u, out=out) if self.rounding == "nearest" else np.floor(u, out=out)
         return np.clip(rounded, self.lo, self.hi, out=rounded)
+
+    def _burst(self, u: Array, out: Array) -> Array:
+        clipped = np.clip(u, self.lo, self.hi)
+        quarters = np.abs(clipped) if self.lo else clipped.copy()
+        quarters *= 4
+        with np.errstate(invalid="ignore"):  # NaN has no payload; it finds some entry of the table
+            index = quarters.astype(np.int32)
+        table = bursts(max(-self.lo, self.hi)).astype(out.dtype, copy=False)
+        np.take(table, index, out=out, mode="clip")
+        return np.copysign(out, clipped, out=out) if self.lo else out
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +214,22 @@ def of_changes(codebook: Codebook, negative: Array | None) -> Codebook:
     """Return the codebook of what a neuron sends in differential coding; `negative` as of the neuron."""
     spread = 1.0 if negative is None else float(np.maximum(negative, 1 / negative).max())
     return codebook.mirrored(spread)
+
+
+@cache
+def bursts(reach: int) -> NDArray[np.float32]:
+    """Return the burst for every quarter of a quantum: entry i is Q(u) for i/4 <= u < (i + 1)/4.
+
+    All edges lie on quarters, since a level fires from 3/4 of it on and levels are whole.
+    """
+    left = (np.arange(4 * reach + 1) + 1 / 2) / 4
+    sent = np.zeros_like(left)
+    while (fires := np.abs(left) >= 3 / 4).any():
+        level = 2.0 ** np.floor(np.log2(np.abs(left[fires]) / (3 / 4)))
+        spikes = np.copysign(level, left[fires])
+        sent[fires] += spikes
+        left[fires] -= spikes
+    return sent.astype(np.float32)
 
 
 @cache

@@ -119,7 +119,10 @@ class Plan:
             errors=sensitivities(graph, calibration),
             costs=sizes / sizes.sum() if alike else sizes * np.array(fan_outs),
             quanta=quanta_of(graph),
-            tables=[UnitSpikeTable(found) for found in statistics],
+            tables=[
+                UnitSpikeTable(codebook_of(node), found)
+                for node, found in zip(neurons, statistics, strict=True)
+            ],
             values=[max(float(found.counts.sum(dtype=np.float64)), 1.0) for found in statistics],
         )
 
@@ -154,6 +157,12 @@ class Plan:
         near = abs(self.now - budget) <= BUDGET_TOLERANCE * budget
         better = np.sqrt(np.sum(self.errors * found**2)) < (1 - LEAST_GAIN) * np.sqrt(self.errors.sum())
         return found if better or not near else None
+
+
+def codebook_of(node: Node) -> MultiSpike:
+    codebook = node.attributes["codebook"]
+    assert isinstance(codebook, MultiSpike)
+    return codebook
 
 
 def sensitivities(graph: Graph, calibration: Calibration) -> NDArray[np.float64]:

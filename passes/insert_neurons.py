@@ -43,7 +43,8 @@ class InsertNeurons(Pass):
     (quantisers=exact), or one that spreads it over steps as spikes of its largest value, half charged
     (quantisers=rate: QCFS). trained=true refuses a network that has none.
 
-    codebook=multi has 2^levels payloads (choose-thresholds keeps their resolution and adds headroom);
+    codebook=multi has 2^levels payloads (choose-thresholds keeps their resolution and adds headroom), and
+    rounding=burst spends fewer unit spikes on them than rounding=nearest;
     binary and ternary ignore `levels`; codebook=pow2 has the powers of two 1 … 2^(levels-1), with `firing`
     and `dead_zone` as that codebook defines them. reset=zero, in rate coding, lets a spike of a binary or
     ternary neuron clear its membrane; reset=restart lets every step of any neuron start as the first did,
@@ -54,6 +55,7 @@ class InsertNeurons(Pass):
     name: ClassVar[str] = "insert-neurons"
     codebook: Literal["multi", "binary", "ternary", "pow2"] = "multi"
     levels: int = 6
+    rounding: Literal["burst", "nearest"] = "burst"
     first: Literal["analog", "neuron"] = "analog"
     quantisers: Literal["exact", "rate"] = "exact"
     trained: bool = False
@@ -155,7 +157,7 @@ class InsertNeurons(Pass):
         if self.codebook == "pow2":
             return PowerOfTwo(self.levels, low is None or low < 0, self.firing, self.dead_zone)
         if self.codebook == "multi":
-            return multi_spike(self.levels, signed=low is None or low < 0)
+            return multi_spike(self.levels, self.rounding, signed=low is None or low < 0)
         signed = low is None or low < 0 or self.codebook == "ternary"
         return Ternary() if signed else Binary()
 
@@ -193,12 +195,12 @@ def quantiser_to_neuron(node: Node, rewriter: Rewriter, *, at_once: bool, reset:
     rewriter.replace(node, value)
 
 
-def multi_spike(levels: int, *, signed: bool) -> MultiSpike:
+def multi_spike(levels: int, rounding: Literal["burst", "nearest"], *, signed: bool) -> MultiSpike:
     """Return the multi-spike codebook of `levels` bits: 0..2^n - 1, or ±(2^(n-1) - 1)."""
     if not signed:
-        return MultiSpike(0, 2**levels - 1)
+        return MultiSpike(0, 2**levels - 1, rounding)
     reach = max(1, 2 ** (levels - 1) - 1)
-    return MultiSpike(-reach, reach)
+    return MultiSpike(-reach, reach, rounding)
 
 
 def becomes_real(node: Node, static: set[Value], products: set[Value]) -> bool:

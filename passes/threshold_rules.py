@@ -27,6 +27,9 @@ FRACTIONS = np.geomspace(0.04, 1.1, 120)
 ANALYTIC_REACH, ANALYTIC_POINTS = 16.0, 4096
 ANALYTIC_FRACTIONS = np.geomspace(0.3, 16, 200)
 
+# Rounds of the fixed-point iteration; DCGS's public code takes as many.
+ITERATIONS = 100
+
 # Quanta relative to a channel's reach at which unit spikes are tabulated.
 RELATIVE_QUANTA = np.geomspace(1e-3, 30, 80)
 
@@ -70,6 +73,25 @@ def least_error(codebook: Codebook, statistics: SiteStatistics) -> NDArray[np.fl
     return np.asarray(candidates[errors.argmin(axis=1)] * statistics.reach)
 
 
+def iterated(codebook: Codebook, statistics: SiteStatistics) -> NDArray[np.float64]:
+    """q <- E[x k] / E[k²] with k = Q(x/q), per channel: the q that errs least for the payloads q selects."""
+    counts, centres = statistics.counts.astype(np.float64), statistics.centres
+    quantum = np.full(statistics.channels, 1 / reach_of(codebook))
+    for _ in range(ITERATIONS):
+        payload = codebook.quantise(centres / quantum[:, None])
+        moment = (counts * payload**2).sum(axis=1)
+        found = (counts * payload * centres).sum(axis=1) / np.maximum(moment, 1e-300)
+        quantum = np.where(moment > 0, found, quantum)
+    return np.asarray(quantum * statistics.reach)
+
+
+def after(steps: int, codebook: Codebook) -> Codebook:
+    """Return what spikes of 1 (and -1) add up to over some steps; multi-spike codebooks stay as they are."""
+    if isinstance(codebook, Binary):
+        return MultiSpike(0, steps)
+    return MultiSpike(-steps, steps) if isinstance(codebook, Ternary) else codebook
+
+
 def least_error_of(
     distribution: Literal["gaussian", "laplace"], codebook: Codebook, statistics: SiteStatistics
 ) -> NDArray[np.float64]:
@@ -91,17 +113,20 @@ def least_error_of(
 
 
 def balance(
-    quantum: NDArray[np.float64], gain: NDArray[np.float64], statistics: SiteStatistics
+    codebook: MultiSpike,
+    quantum: NDArray[np.float64],
+    gain: NDArray[np.float64],
+    statistics: SiteStatistics,
 ) -> NDArray[np.float64]:
     """Redistribute resolution between channels at a constant number of unit spikes.
 
-    A synapse W turns the rounding error of channel c, variance q_c²/12, into output error ‖W_c‖² q_c²/12.
+    A synapse W turns the rounding error of channel c, variance about q_c²/12, into output error ‖W_c‖² q_c²/12.
     Unit spikes fall with the logarithm of q_c, so for a given number of them the output error is least
     where ‖W_c‖ q_c is the same for all channels: q_c = α / ‖W_c‖, with α such that the expected unit
     spikes over the calibration histogram equal those of the given quanta.
     """
     gain = np.maximum(gain, gain.max() * LEAST_GAIN)
-    table = UnitSpikeTable(statistics)
+    table = UnitSpikeTable(codebook, statistics)
     budget = table.expected(quantum)
     low, high = np.log(quantum * gain).min() - 1, np.log(quantum * gain).max() + 1
     for _ in range(40):
@@ -114,9 +139,10 @@ def balance(
 class UnitSpikeTable:
     """The expected number of unit spikes of all channels as a function of their quanta."""
 
-    def __init__(self, statistics: SiteStatistics) -> None:
+    def __init__(self, codebook: MultiSpike, statistics: SiteStatistics) -> None:
         centres = statistics.centres
-        payloads = (np.clip(np.rint(centres / f), -MAX_PAYLOAD, MAX_PAYLOAD) for f in RELATIVE_QUANTA)
+        wide = replace(codebook, lo=-MAX_PAYLOAD, hi=MAX_PAYLOAD)
+        payloads = (wide.quantise(centres / f) for f in RELATIVE_QUANTA)
         table = np.stack([unit_spikes(payload).astype(np.float64) for payload in payloads])
         self._expected = statistics.counts.astype(np.float64) @ table.T
         self._reach = np.maximum(statistics.reach, 1e-30)

@@ -8,7 +8,7 @@ import numpy as np
 from onnx import TensorProto
 
 from snnc.backends.onnx.emitters.elementwise import bounds
-from snnc.ir.codebooks import MultiSpike, PowerOfTwo, Ternary
+from snnc.ir.codebooks import MultiSpike, PowerOfTwo, Ternary, bursts
 from snnc.ir.errors import BackendError
 
 if TYPE_CHECKING:
@@ -76,10 +76,23 @@ def power_of_two(model: ModelBuilder, membrane: str, codebook: PowerOfTwo) -> st
     return model.add("Mul", [payload, model.add("Sign", [membrane])]) if codebook.signed else payload
 
 
+def burst(model: ModelBuilder, membrane: str, codebook: MultiSpike) -> str:
+    """The payload for every quarter of a quantum, looked up by the magnitude, with the membrane's sign."""
+    limits = [model.constant(np.asarray(limit, np.float32)) for limit in (codebook.lo, codebook.hi)]
+    clipped = model.add("Clip", [membrane, *limits])
+    quarters = model.add("Mul", [model.add("Abs", [clipped]), model.constant(np.asarray(4, np.float32))])
+    index = model.add("Cast", [quarters], to=TensorProto.INT32)
+    table = model.constant(bursts(max(-codebook.lo, codebook.hi)))
+    payload = model.add("Gather", [table, index], axis=0)
+    return model.add("Mul", [payload, model.add("Sign", [membrane])]) if codebook.lo else payload
+
+
 def quantised(model: ModelBuilder, membrane: str, codebook: Codebook) -> str:
     """Q(u) of a codebook: rounded to an integer, then clipped to the payloads."""
     if isinstance(codebook, PowerOfTwo):
         return power_of_two(model, membrane, codebook)
+    if isinstance(codebook, MultiSpike) and codebook.rounding == "burst":
+        return burst(model, membrane, codebook)
     if isinstance(codebook, Ternary):
         # Towards zero: the sign times the floor of the magnitude.
         magnitude = model.add("Floor", [model.add("Abs", [membrane])])
