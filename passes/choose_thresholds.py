@@ -29,7 +29,8 @@ class ChooseThresholds(Pass):
 
     rule=mse: least squared error. First q = argmin E[(x - q Q(x/q))²] per channel for the codebook as it
     is; then, for multi-spike codebooks with balanced=true, the resolution is shared out so that the error
-    of the following synapse's output is least for the same number of unit spikes.
+    of the following synapse's output is least for the same number of unit spikes. Bursts get the unit spikes
+    that rounding to the nearest would take, and spend them on a finer quantum.
     rule=gaussian, rule=laplace: as mse, for the normal or Laplace distribution of zero mean that has the
     channel's mean square or mean magnitude (behind a ReLU: half of it, over the values above 0).
     rule=max: the largest magnitude seen is the largest payload.
@@ -115,8 +116,9 @@ class ChooseThresholds(Pass):
         if isinstance(codebook, PowerOfTwo):
             self._set_powers(codebook, node, site, statistics, rewriter)
             return
-        quantum = rules.fill_silent(self._quantum(codebook, statistics))
-        if self._balances and isinstance(codebook, MultiSpike) and quantum.size > 1:
+        spends = rules.to_nearest(codebook) if isinstance(codebook, MultiSpike) else codebook
+        quantum = rules.fill_silent(self._quantum(spends, statistics))
+        if self._balances and isinstance(codebook, MultiSpike) and (quantum.size > 1 or spends != codebook):
             quantum = rules.balance(codebook, quantum, gains(node, statistics, rewriter), statistics)
         if self.headroom is not None:
             codebook = rules.with_headroom(codebook, quantum, statistics, self.headroom)
@@ -191,6 +193,8 @@ def store(
 
 def gains(node: Node, statistics: SiteStatistics, rewriter: Rewriter) -> NDArray[np.float64]:
     """Return how much the following synapses make of an error in each channel."""
+    if statistics.channels == 1:
+        return np.ones(1)
     gain = channel_gain(node.result, statistics.channel_shape, rewriter.graph)
     if gain is None:
         rewriter.decline(node, "no synapse reads its channels directly: all count the same")

@@ -118,22 +118,28 @@ def balance(
     gain: NDArray[np.float64],
     statistics: SiteStatistics,
 ) -> NDArray[np.float64]:
-    """Redistribute resolution between channels at a constant number of unit spikes.
+    """Redistribute resolution between channels, for the unit spikes that rounding to the nearest would take.
 
-    A synapse W turns the rounding error of channel c, variance about q_c²/12, into output error ‖W_c‖² q_c²/12.
-    Unit spikes fall with the logarithm of q_c, so for a given number of them the output error is least
-    where ‖W_c‖ q_c is the same for all channels: q_c = α / ‖W_c‖, with α such that the expected unit
-    spikes over the calibration histogram equal those of the given quanta.
+    A synapse W turns the rounding error of channel c, of variance q_c²/12 (bursts: q_c²/8), into output error
+    in proportion to ‖W_c‖² q_c². Unit spikes fall with the logarithm of q_c, so for a given number of them
+    the output error is least where ‖W_c‖ q_c is the same for all channels: q_c = α / ‖W_c‖, with α such
+    that the unit spikes expected over the calibration histogram equal those of the given quanta with rounding
+    to the nearest.
     """
     gain = np.maximum(gain, gain.max() * LEAST_GAIN)
     table = UnitSpikeTable(codebook, statistics)
-    budget = table.expected(quantum)
+    budget = UnitSpikeTable(to_nearest(codebook), statistics).expected(quantum)
     low, high = np.log(quantum * gain).min() - 1, np.log(quantum * gain).max() + 1
     for _ in range(40):
         middle = (low + high) / 2
         too_many = table.expected(np.exp(middle) / gain) > budget
         low, high = (middle, high) if too_many else (low, middle)
     return np.asarray(np.exp((low + high) / 2) / gain)
+
+
+def to_nearest(codebook: MultiSpike) -> MultiSpike:
+    """Return the codebook that rounds to the nearest instead of sending bursts."""
+    return replace(codebook, rounding="nearest") if codebook.rounding == "burst" else codebook
 
 
 class UnitSpikeTable:

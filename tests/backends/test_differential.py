@@ -51,6 +51,14 @@ def fire(u: float, codebook: Codebook, wider: int) -> float:
             return min(max(math.floor(u), -1), 1)
         case Ternary():
             return min(max(math.trunc(u), -1), 1)
+        case MultiSpike(rounding="burst"):
+            reach = max(-codebook.lo, codebook.hi)
+            left = min(max(u, -reach), reach)
+            sent = 0.0
+            while abs(left) >= 0.75:
+                sent += math.copysign(2.0 ** math.floor(math.log2(abs(left) / 0.75)), left)
+                left = min(max(u, -reach), reach) - sent
+            return sent
         case MultiSpike():
             reach = max(-codebook.lo, codebook.hi)
             whole = math.floor(u) if codebook.rounding == "floor" else round(u)
@@ -92,6 +100,7 @@ def scalar_neuron(changes: Sequence[float], codebook: Codebook, given: Mapping[s
 NEURONS: list[tuple[Codebook, dict[str, float]]] = [
     (MultiSpike(0, 7), {"quantum": 0.31}),
     (MultiSpike(-3, 3), {"quantum": 0.71}),
+    (MultiSpike(-8, 7, "burst"), {"quantum": 0.23}),
     (MultiSpike(-2, 5), {"quantum": -0.43, "bias": 0.2}),
     (MultiSpike(0, 5, "floor"), {"quantum": 0.61, "initial": 0.5, "bias": -0.3}),
     (Binary(), {"quantum": 0.83, "initial": 0.5}),

@@ -135,6 +135,8 @@ CODEBOOKS: list[Codebook] = [
     MultiSpike(-4, 3),
     MultiSpike(0, 3),
     MultiSpike(-4, 3, "floor"),
+    MultiSpike(-12, 11, "burst"),
+    MultiSpike(0, 11, "burst"),
     Binary(),
     Ternary(),
     PowerOfTwo(4),

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from snnc.ir.kernel_types import Array
 
 STEPS = 5
-CODEBOOKS = (Binary(), Ternary(), MultiSpike(0, 7), MultiSpike(-3, 3), MultiSpike(-2, 5, "floor"))
+CODEBOOKS = (
+    Binary(),
+    Ternary(),
+    MultiSpike(0, 7),
+    MultiSpike(-3, 3),
+    MultiSpike(-2, 5, "floor"),
+    MultiSpike(-8, 7, "burst"),
+)
 
 
 def samples(count: int = 3, width: int = 4, seed: int = 0) -> Array:

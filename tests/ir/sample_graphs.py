@@ -29,10 +29,11 @@ types = st.one_of(
     st.builds(SpikeType, payloads, shapes),
 )
 dead_zones = st.floats(0.25, 1)
+ROUNDINGS = ["nearest", "floor", "burst"]
 codebooks = st.one_of(
     st.just(Binary()),
     st.just(Ternary()),
-    st.builds(MultiSpike, st.integers(-99, -1), st.integers(0, 99), st.sampled_from(["nearest", "floor"])),
+    st.builds(MultiSpike, st.integers(-99, -1), st.integers(0, 99), st.sampled_from(ROUNDINGS)),
     st.builds(
         PowerOfTwo, st.integers(1, 15), st.booleans(), st.sampled_from(["below", "nearest"]), dead_zones
     ),

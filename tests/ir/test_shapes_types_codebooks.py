@@ -218,6 +218,7 @@ def test_payload_ranges() -> None:
         (Ternary(), [-5, -1, -0.99, 0.99, 1, 5], [-1, -1, 0, 0, 1, 1]),
         (MultiSpike(0, 3), [-1, 0.5, 0.51, 1.5, 2.5, 3.6], [0, 0, 1, 2, 2, 3]),
         (MultiSpike(-2, 2), [-9, -1.5, -0.5, 0.5, 9], [-2, -2, 0, 0, 2]),
+        (MultiSpike(-8, 7, "burst"), [-9, -2.6, 0.74, 0.75, 2.74, 2.8], [-8, -2, 0, 1, 2, 3]),
         (MultiSpike(-2, 2, "floor"), [-9, -0.01, 0, 0.99, 1, 9], [-2, -1, 0, 0, 1, 2]),
     ],
 )
@@ -252,7 +253,7 @@ def test_codebooks_that_cannot_be() -> None:
             MultiSpike(lo, hi)
     with pytest.raises(ValueError, match="exceeds the largest payload 32767"):
         MultiSpike(0, MAX_PAYLOAD + 1)
-    with pytest.raises(ValueError, match="rounds 'nearest' or 'floor', not 'up'"):
+    with pytest.raises(ValueError, match="rounds 'nearest', 'floor' or 'burst', not 'up'"):
         MultiSpike(0, 1, "up")  # type: ignore[arg-type]  # the mistake under test
 
 

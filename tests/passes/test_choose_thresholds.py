@@ -143,7 +143,7 @@ def test_balancing_keeps_the_unit_spikes_and_lowers_the_error_that_matters() -> 
     gain = np.array([8.0, 0.1, 1.0, 3.0, 0.5, 2.0])
     statistics = statistics_of(samples)
     before = rules.least_error(MultiSpike(-31, 31), statistics)
-    after = rules.balance(before, gain, statistics)
+    after = rules.balance(MultiSpike(-31, 31), before, gain, statistics)
 
     def cost(quantum: Array) -> tuple[float, float]:
         payload = np.rint(samples / quantum)
@@ -158,7 +158,8 @@ def test_balancing_keeps_the_unit_spikes_and_lowers_the_error_that_matters() -> 
 def test_balanced_channels_contribute_alike() -> None:
     gain = np.array([4.0, 1.0, 0.25, 2.0])
     statistics = statistics_of(skewed())
-    balanced = rules.balance(rules.least_error(MultiSpike(-15, 15), statistics), gain, statistics)
+    codebook = MultiSpike(-15, 15)
+    balanced = rules.balance(codebook, rules.least_error(codebook, statistics), gain, statistics)
     np.testing.assert_allclose(balanced * gain, (balanced * gain)[0], rtol=1e-6)
 
 

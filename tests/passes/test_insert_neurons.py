@@ -28,7 +28,7 @@ def test_a_relu_becomes_the_neuron() -> None:
     spiking, _ = applied(graph, InsertNeurons(levels=4))
     assert ops(spiking) == ["linear", "neuron", "linear"]
     neuron = only(spiking, "neuron")
-    assert neuron.attributes == {"codebook": MultiSpike(0, 15), "low": 0.0, "site": "relu_out"}
+    assert neuron.attributes == {"codebook": MultiSpike(0, 15, "burst"), "low": 0.0, "site": "relu_out"}
     assert neuron.origin == ("relu",)
 
 
@@ -70,10 +70,10 @@ def test_what_no_synapse_reads_stays_analog() -> None:
 @pytest.mark.parametrize(
     ("low", "high", "codebook"),
     [
-        (0.0, 6.0, MultiSpike(0, 15)),
-        (0.0, None, MultiSpike(0, 15)),
-        (None, 6.0, MultiSpike(-7, 7)),
-        (-1.0, 1.0, MultiSpike(-7, 7)),
+        (0.0, 6.0, MultiSpike(0, 15, "burst")),
+        (0.0, None, MultiSpike(0, 15, "burst")),
+        (None, 6.0, MultiSpike(-7, 7, "burst")),
+        (-1.0, 1.0, MultiSpike(-7, 7, "burst")),
     ],
 )
 def test_bounds_become_the_neurons(low: float | None, high: float | None, codebook: MultiSpike) -> None:
