@@ -22,7 +22,9 @@ from snnc.calibration import DatasetCalibration
 from snnc.data import Normalise, load_data
 from snnc.evaluation import evaluate
 from snnc.frontend import import_onnx
+from snnc.ir.codebooks import MultiSpike
 from snnc.methods import Settings, get_method
+from snnc.passes import threshold_rules as rules
 from snnc.passes.allocate_levels import AllocateLevels, Plan, adjustable_neurons, coarsen
 from snnc.passes.base import PassContext
 from snnc.passes.choose_thresholds import ChooseThresholds
@@ -38,10 +40,12 @@ RULES = {
     "percentile 99.9": ChooseThresholds(rule="percentile"),
     "laplace, balanced": ChooseThresholds(rule="laplace"),
     "gaussian, balanced": ChooseThresholds(rule="gaussian"),
+    "iteration, balanced": ChooseThresholds(rule="iteration"),
     "mse, one per tensor": ChooseThresholds(per="tensor"),
     "mse": ChooseThresholds(balanced=False),
     "mse, balanced (default)": ChooseThresholds(),
 }
+ROUNDED = "mse, balanced, rounded to nearest"
 ALLOCATED = "mse, balanced, allocate-levels"
 LEVELS = (4, 5, 6)
 
@@ -60,6 +64,13 @@ def scale_all(graph: Graph, budget: float, context: PassContext) -> None:
         coarsen(node, float(np.exp(low)), rewriter)
 
 
+def round_to_nearest(graph: Graph) -> None:
+    """Let multi-spike neurons round instead of sending bursts."""
+    for node in graph:
+        if node.op.name == "neuron" and isinstance(codebook := node.attributes["codebook"], MultiSpike):
+            graph.set_attributes(node, codebook=rules.to_nearest(codebook))
+
+
 def rows(case: Case, levels: int) -> dict[str, tuple[float, float, float, float]]:
     """Return error, agreement, unit spikes per neuron and energy ratio at T=1 of every variant."""
     assert case.calibration is not None
@@ -71,8 +82,10 @@ def rows(case: Case, levels: int) -> dict[str, tuple[float, float, float, float]
     bare = import_onnx(case.model)
     PassManager(passes[:choose], context).run(bare)
     graphs = {}
-    for name, rule in RULES.items():
+    for name, rule in {**RULES, ROUNDED: ChooseThresholds()}.items():
         graphs[name] = bare.copy()
+        if name == ROUNDED:
+            round_to_nearest(graphs[name])
         PassManager([rule], context).run(graphs[name])
     assert context.calibration is not None
     default = graphs["mse, balanced (default)"]

@@ -97,7 +97,7 @@ class ChooseThresholds(Pass):
 
     @property
     def _balances(self) -> bool:
-        return self.balanced and self.rule in ("mse", "gaussian", "laplace")
+        return self.balanced and self.rule in ("mse", "gaussian", "laplace", "iteration")
 
     def _site(self, node: Node, axes: frozenset[int]) -> Site:
         given = node.attributes
