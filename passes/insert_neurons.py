@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -24,6 +24,7 @@ from snnc.passes.rewriter import Rewriter
 if TYPE_CHECKING:
     from snnc.ir.codebooks import Codebook
     from snnc.ir.graph import Graph, Node, Value
+    from snnc.ir.types import Type
 
 MOST_LEVELS = MAX_PAYLOAD.bit_length()
 ABSORBED = ("relu", "clip", "fake_quantise")
@@ -101,13 +102,13 @@ class InsertNeurons(Pass):
                 self._absorb(node, rewriter)
         analog = analog_values(graph) if self.first == "analog" else set()
         static = static_values(graph)
-        products: set[Value] = set()
+        unlike: set[Value] = set()  # typed as spikes now, real later
         for node in graph:
             node.result.type = graph.infer(node)
-            if becomes_real(node, static, products):
-                products.add(node.result)
+            if becomes_real(node, graph, static, unlike):
+                unlike.add(node.result)
             if node.op.synaptic and not all(operand in static for operand in node.operands):
-                self._guard(node, rewriter, analog, products)
+                self._guard(node, rewriter, analog, unlike)
         return rewriter.changed
 
     def _absorb(self, node: Node, rewriter: Rewriter) -> None:
@@ -125,10 +126,10 @@ class InsertNeurons(Pass):
         value = rewriter.insert(node, "neuron", node.operands, attributes)
         rewriter.replace(node, value)
 
-    def _guard(self, node: Node, rewriter: Rewriter, analog: set[Value], products: set[Value]) -> None:
+    def _guard(self, node: Node, rewriter: Rewriter, analog: set[Value], unlike: set[Value]) -> None:
         for operand in dict.fromkeys(node.operands):
             constant = operand.node is not None and operand.node.op.name == "constant"
-            real = is_real(operand) or operand in products
+            real = is_real(operand) or operand in unlike
             if constant or operand in analog or not real:
                 continue
             neuron = self._neuron_on(operand, node, rewriter)
@@ -203,15 +204,23 @@ def multi_spike(levels: int, rounding: Literal["burst", "nearest"], *, signed: b
     return MultiSpike(-reach, reach, rounding)
 
 
-def becomes_real(node: Node, static: set[Value], products: set[Value]) -> bool:
-    """Tell whether what is typed as spikes will be real: a product of two streams, or what is made of one.
+def becomes_real(node: Node, graph: Graph, static: set[Value], found: set[Value]) -> bool:
+    """Tell whether what is typed as spikes will be real: a product or sum of streams, or what is made of one.
 
-    Products of spikes are spikes at every step, but their expectation nodes send real numbers.
+    Products of spikes are spikes at every step, but their expectation nodes send real numbers. Sums are only
+    spikes while no neuron has a threshold: payloads of 1 will be worth something else in each.
     """
     if not isinstance(node.result.type, SpikeType) or node.op.neuron:
         return False
-    product = node.op.role is Role.MULTILINEAR and not passes_mean(node, static)
-    return product or any(operand in products for operand in node.operands)
+    if node.op.role is Role.MULTILINEAR and not passes_mean(node, static):
+        return True
+    types = [type_of_scaled(operand.type) for operand in node.operands]
+    kept = isinstance(node.op.infer_type(types, graph.resolve(node)), SpikeType)
+    return not kept or any(operand in found for operand in node.operands)
+
+
+def type_of_scaled(type_: Type) -> Type:
+    return replace(type_, scaled=True) if isinstance(type_, SpikeType) else type_
 
 
 def is_real(value: Value) -> bool:

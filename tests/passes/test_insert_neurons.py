@@ -204,6 +204,17 @@ def test_a_network_without_quantisers_is_refused_where_they_are_required() -> No
     assert "--method multi-spike" in (caught.value.help or "")
 
 
+def test_a_sum_of_activations_gets_a_neuron_of_its_own() -> None:
+    """Each summand's payloads will be worth something else, so the sum is none of spikes."""
+    b = Builder(N, 4)
+    both = b("add", b("relu", linear(b, b.x)), b("relu", linear(b, b.x)))
+    pooled = b("reshape", both, shape=(N, 2, 2))
+    spiking, _ = applied(
+        b.outputs(y=b("linear", pooled, weight=np.eye(2, dtype=np.float32))), InsertNeurons()
+    )
+    assert ops(spiking) == ["linear", "neuron", "linear", "neuron", "add", "reshape", "neuron", "linear"]
+
+
 @pytest.mark.parametrize(
     ("name", "unsigned", "signed"),
     [("binary", Binary(), Ternary()), ("ternary", Ternary(), Ternary())],
