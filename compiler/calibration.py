@@ -12,9 +12,10 @@ from snnc.backends.onnx.session import AnalogSession
 from snnc.ir.shapes import per_sample
 from snnc.ir.types import TensorType
 from snnc.passes.statistics import SiteStatistics
+from snnc.walk import walk, walked_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from snnc.data import Dataset
     from snnc.ir.graph import Graph, Node
@@ -69,6 +70,16 @@ class DatasetCalibration:
             if self.progress is not None:
                 self.progress(index + 1, len(names))
         return found
+
+    def walk(
+        self, graph: Graph, neurons: Mapping[Node, tuple[int, ...]], steps: int
+    ) -> Iterator[tuple[Node, Callable[[], Array]]]:
+        """Stop at every neuron with a function that measures its mean error, on the first samples."""
+        inputs, _ = next(self.dataset.batches(graph, walked_samples(graph, steps)))
+        for done, stop in enumerate(walk(graph, inputs, neurons, steps)):
+            if self.progress is not None:
+                self.progress(done, len(neurons))
+            yield stop
 
 
 def gated(graph: Graph, neurons: Sequence[Node]) -> Graph:

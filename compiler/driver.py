@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ from snnc.synthetic import synthetic_dataset, synthetic_samples
 from snnc.tuning import Tuner, first_samples, halves
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from snnc.ir.decode import Decode
     from snnc.ir.graph import Graph, Node
@@ -63,6 +63,11 @@ class Options:
     energy: float | None = None
     max_loss: float | None = None
     decode: Decode | None = None
+
+    @property
+    def full_settings(self) -> Settings:
+        """The method's settings, the number of steps among them."""
+        return replace(self.settings, steps=self.steps)
 
     def __post_init__(self) -> None:
         if self.energy is None and self.max_loss is None:
@@ -102,6 +107,11 @@ class SyntheticCalibration:
 
     def sensitivity(self, graph: Graph, neurons: Sequence[Node]) -> list[float]:
         return self._calibration(graph).sensitivity(graph, neurons)
+
+    def walk(
+        self, graph: Graph, neurons: Mapping[Node, tuple[int, ...]], steps: int
+    ) -> Iterator[tuple[Node, Callable[[], Array]]]:
+        return self._calibration(graph).walk(graph, neurons, steps)
 
     def _calibration(self, graph: Graph) -> DatasetCalibration:
         if SYNTHETIC_WARNING not in self.context.warnings:
@@ -208,7 +218,7 @@ def build_pipeline(options: Options, registry: Registry) -> list[Pass]:
     """Return the passes the options ask for; without a pipeline and a method, those of the default method."""
     if options.pipeline is not None:
         return parse_pipeline(options.pipeline, registry)
-    return get_method(options.method or DEFAULT.name).pipeline(options.settings)
+    return get_method(options.method or DEFAULT.name).pipeline(options.full_settings)
 
 
 def chosen_method(graph: Graph, options: Options, passes: list[Pass]) -> tuple[str, list[Pass]]:
@@ -221,7 +231,7 @@ def chosen_method(graph: Graph, options: Options, passes: list[Pass]) -> tuple[s
             "the neurons of a network that spikes already have no levels to share out",
             help="leave --energy and --max-loss out",
         )
-    return method.name, method.pipeline(options.settings)
+    return method.name, method.pipeline(options.full_settings)
 
 
 def describe_source(model: str | Path | Any) -> dict[str, str]:

@@ -10,6 +10,7 @@ import numpy as np
 from snnc.ir.codebooks import MAX_PAYLOAD, MultiSpike
 from snnc.ir.errors import OptionError, PassError
 from snnc.ir.shapes import per_sample
+from snnc.passes.analysis import threshold_chosen
 from snnc.passes.base import Pass, PassContext, Site
 from snnc.passes.fan_out import mean_fan_out
 from snnc.passes.rewriter import Rewriter
@@ -92,9 +93,7 @@ def adjustable_neurons(graph: Graph) -> list[Node]:
 
 def adjustable(node: Node) -> bool:
     """Tell whether a node is a multi-spike neuron with a threshold that still has its scale."""
-    given = node.attributes
-    thresholds = "quantum" in given and given.get("quantum") == given.get("scale") == given.get("unit")
-    return node.op.name == "neuron" and isinstance(given["codebook"], MultiSpike) and thresholds
+    return threshold_chosen(node) and isinstance(node.attributes["codebook"], MultiSpike)
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,6 +183,20 @@ def reshaped_axes(before: Shape, after: Shape, axes: frozenset[int]) -> frozense
     return frozenset(result)
 
 
+def threshold_chosen(node: Node) -> bool:
+    """Tell whether a node is a neuron with the quantum of choose-thresholds, which still is its scale.
+
+    A trained quantiser comes with a quantum of its own, and normalise-thresholds takes the scale away.
+    """
+    given = node.attributes
+    quantum = given.get("quantum")
+    return (
+        node.op.name == "neuron"
+        and quantum is not None
+        and quantum == given.get("scale") == given.get("unit")
+    )
+
+
 def threshold_axes(graph: Graph) -> dict[Value, frozenset[int]]:
     """Return, per neuron output, the channel axes along which its quantum may differ at no cost.
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from snnc.ir.graph import Graph, Node, Value
+    from snnc.ir.kernel_types import Array
     from snnc.passes.statistics import SiteStatistics
 
 
@@ -23,6 +24,17 @@ class Calibration(Protocol):
         """Return, per neuron, the squared relative error of the outputs if it alone has its threshold.
 
         The others of them send what they read, within their bounds; further neurons stay as they are.
+        """
+
+    def walk(
+        self, graph: Graph, neurons: Mapping[Node, tuple[int, ...]], steps: int
+    ) -> Iterator[tuple[Node, Callable[[], Array]]]:
+        """Run the graph for some steps, node by node, and stop at each of these neurons, given their axes.
+
+        The function that comes with a neuron runs it with the attributes it has at that moment. It returns
+        the mean over samples and all axes but the neuron's of the activation it stands for, less its mean
+        output over the steps; every axis is kept. Later nodes read what the neuron sends when the walk goes
+        on. The activations are those of the graph in which none of these neurons rounds.
         """
 
 

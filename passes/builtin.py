@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from snnc.passes.allocate_levels import AllocateLevels
 from snnc.passes.choose_thresholds import ChooseThresholds
+from snnc.passes.correct_charges import CorrectCharges
 from snnc.passes.dce import Dce
 from snnc.passes.expand_levels import ExpandLevels
 from snnc.passes.expectation_compensation import ExpectationCompensation
@@ -31,6 +32,7 @@ BUILTIN: tuple[type[Pass], ...] = (
     ExpectationCompensation,
     ChooseThresholds,
     AllocateLevels,
+    CorrectCharges,
     NormaliseThresholds,
     ExpandLevels,
     IdentityNeurons,

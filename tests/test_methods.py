@@ -11,10 +11,12 @@ import pytest
 from snnc.backends.reference import Simulator
 from snnc.data import Normalise, load_data
 from snnc.driver import Options, compile_model
+from snnc.evaluation import evaluate
 from snnc.ir.codebooks import Binary, MultiSpike, PowerOfTwo, Ternary
 from snnc.ir.errors import OptionError
 from snnc.methods import METHODS, Settings, get_method
 from snnc.passes.choose_thresholds import ChooseThresholds
+from snnc.passes.correct_charges import CorrectCharges
 from snnc.passes.fuse_batch_norm import FuseBatchNorm
 from snnc.passes.insert_neurons import InsertNeurons
 
@@ -39,6 +41,29 @@ def test_the_classical_method_sends_binary_spikes_with_percentile_thresholds() -
     (thresholds,) = passes_of("if", ChooseThresholds)
     assert neurons.codebook == "binary"
     assert (thresholds.rule, thresholds.percentile, thresholds.per) == ("percentile", 99.9, "tensor")
+
+
+def test_the_mse_rule_prepares_binary_spikes_for_the_steps_there_are() -> None:
+    (thresholds,) = passes_of("if", ChooseThresholds, rule="mse", steps=3)
+    assert (thresholds.rule, thresholds.per, thresholds.steps) == ("mse", "channel", 3)
+    assert thresholds.initial == 0.5
+    assert passes_of("if", CorrectCharges, rule="mse", steps=3) == [CorrectCharges(3)]
+    assert passes_of("if", CorrectCharges) == []
+
+
+def test_binary_spikes_prepared_for_two_steps_answer_after_two() -> None:
+    """Thresholds for the steps there are, and charges, against the classical initialisation."""
+    test = load_data(DIGITS / "digits_test.npz", normalise=Normalise(1 / 16), limit=300)
+    errors = []
+    for rule in ("percentile", "mse"):
+        graph = compile_model(
+            DIGITS / "digits_cnn.onnx", CALIBRATION, Options("if", Settings(rule=rule), steps=2)
+        ).graph
+        step = evaluate(graph, DIGITS / "digits_cnn.onnx", test, 2).steps[-1]
+        errors.append(step.relative_error)
+    assert step.value is not None
+    assert step.value > 0.955
+    assert errors[1] < 0.5 * errors[0]
 
 
 def test_trained_quantisers_are_required_by_pmsm_and_spread_over_steps_by_qcfs() -> None:
@@ -77,7 +102,7 @@ def test_settings_reach_the_passes(method: str) -> None:
     ("method", "settings", "message"),
     [
         ("if", {"levels": 4}, "sends binary spikes"),
-        ("if", {"rule": "mse"}, "has no mse rule"),
+        ("if", {"rule": "mse", "coding": "differential"}, "is for rate coding"),
         ("qcfs", {"levels": 4}, "sends binary spikes"),
         ("qcfs", {"rule": "mse"}, "has no mse rule"),
         ("ternary", {"levels": 2}, "sends -1, 0 and 1"),
@@ -110,6 +135,7 @@ def test_every_method_names_its_source(method: str) -> None:
         ("multi-spike", {"rule": "percentile", "per": "tensor"}, {MultiSpike}),
         ("if", {}, {Binary, Ternary}),
         ("if", {"rule": "max", "per": "channel"}, {Binary, Ternary}),
+        ("if", {"rule": "mse"}, {Binary, Ternary}),
         ("qcfs", {}, {Binary, Ternary}),
         ("qcfs", {"rule": "max", "per": "tensor"}, {Binary, Ternary}),
         ("ternary", {}, {Binary, Ternary}),

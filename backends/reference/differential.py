@@ -29,7 +29,8 @@ class DifferentialNeuronState(NeuronState):
 
     m(1) = v(0) + x(1) + b, m(t) = v(0) + (v(t-1) - v(0)) t / (t-1) + x(t)
     k(t) = Q±(clip(m(t) / q, round(t (lo - ρ(t-1))), round(t (hi - ρ(t-1)))))
-    ρ(t) = ρ(t-1) + k(t) / t, v(t) = m(t) - q k(t), y(t) = s k(t); v(0) = initial q, ρ(0) = 0.
+    ρ(t) = ρ(t-1) + k(t) / t, v(t) = m(t) - q k(t), y(t) = s k(t); v(0) = (initial + charge) q;
+    ρ(0) = 0.
 
     Q± rounds like Q, onto the payloads lo … hi of the codebook and their negatives. ρ is the decoded output
     in quanta; the clip keeps it within lo … hi, to the nearest whole payload. With `negative`, r: m(t)/q and
@@ -42,7 +43,6 @@ class DifferentialNeuronState(NeuronState):
         self.lo, self.hi = self.codebook.payload.lo, self.codebook.payload.hi
         self.codebook = of_changes(self.codebook, self.negative)
         self.moving = moving
-        self.start = np.float32(self.initial) * self.quantum
         self._decoded: Array = np.empty(0, np.float32)
 
     def step(self, t: int, operands: Sequence[Array], last: bool) -> Array:
@@ -60,11 +60,12 @@ class DifferentialNeuronState(NeuronState):
 
     def _integrate_changes(self, t: int, x: Array) -> Array:
         if t == 1:
-            m = self.start + x if self.initial else x
+            m = x if self.start is None else self.start + x
             return m if self.bias is None else m + self.bias
-        held = (self.membrane - self.start if self.initial else self.membrane) * np.float32(t / (t - 1))
+        held = self.membrane if self.start is None else self.membrane - self.start
+        held = held * np.float32(t / (t - 1))
         m = held + x if self.moving else held
-        return np.asarray(m + self.start if self.initial else m)
+        return np.asarray(m if self.start is None else m + self.start)
 
     def _bounds(self, t: int) -> tuple[Array | int, Array | int]:
         """Return the least and the largest payload that leave ρ(t) in lo … hi."""

@@ -28,7 +28,8 @@ class State(Protocol):
 
 
 class NeuronState:
-    """m(t) = v(t-1) + x(t) + b; k(t) = Q(m(t)/q); v(t) = m(t) - q k(t); y(t) = s k(t); v(0) = initial q.
+    """m(t) = v(t-1) + x(t) + b; k(t) = Q(m(t)/q); v(t) = m(t) - q k(t); y(t) = s k(t);
+    v(0) = (initial + charge) q.
 
     With `negative`, r: u = m(t)/q is divided by r in front of Q where u < 0, and r k(t) takes the place of
     k(t) behind it where k(t) < 0. With `level_axis`, y(t) is 1 on the line of k(t) and 0 on all others. With
@@ -50,7 +51,7 @@ class NeuronState:
         self.scale: Array | None = attributes["scale"]
         self.negative: Array | None = attributes["negative"]
         self.level_axis: int | None = attributes["level_axis"]
-        self.initial: float = attributes["initial"]
+        self.start = starting_membrane(attributes)
         self.reset: str = attributes["reset"]
         self.membrane: Array = np.empty(0, np.float32)
         self._payload: Array = np.empty(0, np.float32)
@@ -71,7 +72,7 @@ class NeuronState:
     def _reset(self, m: Array, k: Array, sent: Array) -> None:
         """Set v(t)."""
         if self.reset == "restart":
-            self.membrane[...] = self.initial * self.quantum
+            self.membrane[...] = 0 if self.start is None else self.start
         elif self.reset == "zero":
             np.multiply(m, k == 0, out=self.membrane)
         else:
@@ -82,8 +83,8 @@ class NeuronState:
         if t == 1:
             if self._payload.shape != x.shape:
                 self.membrane, self._payload = np.empty_like(x), np.empty_like(x)
-            if self.initial:
-                m = np.add(x, self.initial * self.quantum, out=self.membrane)
+            if self.start is not None:
+                m = np.add(x, self.start, out=self.membrane)
             elif self.bias is None:
                 return x
             else:
@@ -91,6 +92,15 @@ class NeuronState:
         else:
             m = np.add(self.membrane, x, out=self.membrane)
         return m if self.bias is None else np.add(m, self.bias, out=m)
+
+
+def starting_membrane(attributes: dict[str, Any]) -> Array | None:
+    """v(0) = (initial + charge) q, per channel; None if it is 0."""
+    charge: Array | None = attributes["charge"]
+    initial = attributes["initial"] * attributes["quantum"]
+    if charge is not None:
+        return np.asarray(initial + charge * attributes["quantum"])
+    return np.asarray(initial) if attributes["initial"] else None
 
 
 class LifState:

@@ -15,7 +15,7 @@ from snnc.passes.set_coding import SetCoding
 from snnc.passes.simplify import Simplify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from snnc.passes.base import Pass
     from snnc.passes.choose_thresholds import ChooseThresholds
@@ -32,13 +32,19 @@ class Settings:
     batch_norm: Literal["weights", "thresholds"] = "weights"
     coding: Literal["rate", "differential"] = "rate"
     reset: Literal["subtract", "zero", "restart"] = "subtract"
+    steps: int = 4
+
+
+def nothing(settings: Settings) -> Sequence[Pass]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
     """A conversion method: which neurons go in, and how their thresholds are chosen.
 
-    `neurons` and `thresholds` build the two passes from the user's settings; `source` is the paper.
+    `neurons` and `thresholds` build the two passes from the user's settings, `corrections` those that run
+    right behind them; `source` is the paper.
     """
 
     name: str
@@ -46,6 +52,7 @@ class Method:
     source: str
     neurons: Callable[[Settings], InsertNeurons]
     thresholds: Callable[[Settings], ChooseThresholds]
+    corrections: Callable[[Settings], Sequence[Pass]] = nothing
 
     def pipeline(self, settings: Settings) -> list[Pass]:
         """Return the passes from an imported graph to a spiking one."""
@@ -57,6 +64,7 @@ class Method:
             neurons,
             ExpectationCompensation(),
             self.thresholds(settings),
+            *self.corrections(settings),
             *([FuseBatchNorm(into="thresholds")] if settings.batch_norm == "thresholds" else []),
             NormaliseThresholds(),
             Dce(),

@@ -1,11 +1,20 @@
-"""`if`: the classical rate-coded conversion with binary spikes (Rueckauer et al. 2017)."""
+"""`if`: binary spikes, rate coded: classical (Rueckauer et al. 2017), or initialised for few steps."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from snnc.ir.codebooks import MAX_PAYLOAD
 from snnc.ir.errors import OptionError
 from snnc.methods.base import Method, Settings
 from snnc.passes.choose_thresholds import ChooseThresholds
+from snnc.passes.correct_charges import CorrectCharges
 from snnc.passes.insert_neurons import InsertNeurons
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from snnc.passes.base import Pass
 
 
 def neurons(settings: Settings) -> InsertNeurons:
@@ -19,8 +28,20 @@ def neurons(settings: Settings) -> InsertNeurons:
 def thresholds(settings: Settings) -> ChooseThresholds:
     rule = settings.rule or "percentile"
     if rule == "mse":
-        raise OptionError("the method 'if' has no mse rule", help="use --thresholds percentile or max")
+        steps = min(settings.steps, MAX_PAYLOAD)
+        return ChooseThresholds(rule=rule, per=settings.per or "channel", initial=0.5, steps=steps)
     return ChooseThresholds(rule=rule, percentile=99.9, per=settings.per or "tensor")
+
+
+def corrections(settings: Settings) -> Sequence[Pass]:
+    if settings.rule != "mse":
+        return ()
+    if settings.coding != "rate":
+        raise OptionError(
+            "the mse rule of the method 'if' is for rate coding",
+            help="use --thresholds percentile or max with --coding differential",
+        )
+    return (CorrectCharges(settings.steps),)
 
 
 METHOD = Method(
@@ -29,4 +50,5 @@ METHOD = Method(
     "Rueckauer et al. 2017; sites that carry negative values send ternary spikes (our extension)",
     neurons,
     thresholds,
+    corrections,
 )

@@ -187,7 +187,7 @@ def threshold_row(layer: Layer) -> list[str]:
         "network" if channels == 1 else f"{channels} channels",
         text("as is" if unit is None else spread(unit)),
         bounds if (low, high) != (None, None) else "none",
-        f"{given['initial']:g}",
+        f"{given['initial']:g}" if given["charge"] is None else spread(given["initial"] + given["charge"]),
     ]
 
 

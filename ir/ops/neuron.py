@@ -52,6 +52,7 @@ def infer_neuron(
     negative: Array | None,
     level_axis: int | None,
     initial: float,
+    charge: Array | None,
     reset: str,
     low: float | None,
     high: float | None,
@@ -60,8 +61,10 @@ def infer_neuron(
     if not x.is_real:
         raise TypeInferenceError(f"a neuron integrates a real stream, not {x}")
     parameters = {"quantum": quantum, "bias": bias, "scale": scale, "unit": unit, "negative": negative}
-    for name, array in parameters.items():
+    for name, array in (parameters | {"charge": charge}).items():
         check_parameter(name, array, x.shape)
+    if charge is not None and not np.isfinite(charge).all():
+        raise TypeInferenceError("neuron charge must be finite in every channel")
     if quantum is not None and not (np.isfinite(quantum).all() and (quantum != 0).all()):
         raise TypeInferenceError("neuron quantum must be finite and not zero in every channel")
     if low is not None and high is not None and low >= high:
@@ -132,10 +135,10 @@ OPS = (
     Op(
         "neuron",
         "m(t) = v(t-1) + x(t) + bias; k(t) = Q(m(t) / quantum); v(t) = m(t) - quantum k(t); "
-        "y(t) = scale k(t); v(0) = initial quantum. With `negative`, r: below 0, m / quantum is divided by r "
-        "in front of Q and k multiplied by r behind it. With `level_axis`: y(t) = 1 on the line of k(t), "
-        "0 on the others. With reset = zero: v(t) = 0 where k(t) != 0; with restart: v(t) = v(0). In "
-        "differential coding: m(t) = v(0) + (v(t-1) - v(0)) t / (t-1) + x(t), bias at t = 1 only; rho(t) = "
+        "y(t) = scale k(t); v(0) = (initial + charge) quantum. With `negative`, r: below 0, m / quantum is "
+        "divided by r in front of Q and k multiplied by r behind it. With `level_axis`: y(t) = 1 on the line "
+        "of k(t), 0 on the others. With reset = zero: v(t) = 0 where k(t) != 0; with restart: v(t) = v(0). "
+        "In differential coding: m(t) = v(0) + (v(t-1) - v(0)) t / (t-1) + x(t), bias at t = 1 only; rho(t) = "
         "rho(t-1) + k(t) / t; k(t) = Q±(clip(m(t) / quantum, round(t (lo - rho(t-1))), "
         "round(t (hi - rho(t-1))))), Q± onto K and its negatives, lo and hi the ends of K",
         ("x",),
@@ -151,6 +154,7 @@ OPS = (
             "negative": Attribute(Kind.TENSOR, None, "quantum of negative payloads, relative to quantum (r)"),
             "level_axis": Attribute(Kind.INT, None, "axis that gets a binary line per channel and payload"),
             "initial": Attribute(Kind.FLOAT, 0.0, "initial membrane in quanta"),
+            "charge": Attribute(Kind.TENSOR, None, "what each channel has besides, in quanta"),
             "reset": Attribute(Kind.STRING, "subtract", "what a spike does to v", RESETS),
             "low": Attribute(Kind.FLOAT, None, "lower bound of the activation the neuron absorbed"),
             "high": Attribute(Kind.FLOAT, None, "upper bound of the activation the neuron absorbed"),

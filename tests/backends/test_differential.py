@@ -87,7 +87,7 @@ def scalar_neuron(changes: Sequence[float], codebook: Codebook, given: Mapping[s
     series = []
     for t, change in enumerate(changes, 1):
         received += (change + (given.get("bias", 0.0) if t == 1 else 0.0)) / t
-        wanted = given.get("initial", 0.0) + t * (received / quantum - emitted)
+        wanted = given.get("initial", 0.0) + given.get("charge", 0.0) + t * (received / quantum - emitted)
         low, high = (t * (end - emitted) for end in (lo * ratio, hi))
         wanted, low, high = (value / ratio if value < 0 else value for value in (wanted, low, high))
         k = fire(min(max(wanted, round(low)), round(high)), codebook, wider)
@@ -105,6 +105,8 @@ NEURONS: list[tuple[Codebook, dict[str, float]]] = [
     (MultiSpike(0, 5, "floor"), {"quantum": 0.61, "initial": 0.5, "bias": -0.3}),
     (Binary(), {"quantum": 0.83, "initial": 0.5}),
     (Binary(), {"quantum": 1.37}),
+    (MultiSpike(-3, 3), {"quantum": 0.71, "initial": 0.5, "charge": 0.3}),
+    (Binary(), {"quantum": -0.83, "charge": -0.4}),
     (Ternary(), {"quantum": 0.77, "bias": 0.1}),
     (PowerOfTwo(5), {"quantum": 0.13}),
     (PowerOfTwo(4, False, "nearest", 0.75), {"quantum": 0.17}),

@@ -147,20 +147,22 @@ CODEBOOKS: list[Codebook] = [
 
 
 @pytest.mark.parametrize("codebook", CODEBOOKS)
-@pytest.mark.parametrize("initial", [0.0, 0.5])
+@pytest.mark.parametrize(("initial", "charged"), [(0.0, False), (0.5, False), (0.5, True)])
 @pytest.mark.parametrize("uneven", [False, True])
 def test_a_neuron_with_a_threshold_is_its_first_step(
-    codebook: Codebook, initial: float, uneven: bool
+    codebook: Codebook, initial: float, charged: bool, uneven: bool
 ) -> None:
     graph = neuron_graph()
     quantum = graph.add_tensor("quantum", np.array([[0.5, 2, -1]], np.float32))
     ratio = graph.add_tensor("ratio", np.array([[0.5, 3, 1]], np.float32)) if uneven else None
+    charge = graph.add_tensor("charge", np.array([[0.3, -0.7, 1.2]], np.float32)) if charged else None
     graph.set_attributes(
         next(iter(graph)),
         codebook=codebook,
         quantum=quantum,
         scale=quantum,
         negative=ratio,
+        charge=charge,
         initial=initial or None,
     )
     x = draw(graph, 50)["x"] * 4

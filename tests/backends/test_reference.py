@@ -41,7 +41,7 @@ def naive_neuron(x: float, codebook: Codebook, given: dict[str, float]) -> tuple
     """Return y(t) and v(t) of one neuron fed x at every step, one operation per line of the equation."""
     quantum, bias, scale = np.float32(given["quantum"]), given.get("bias", 0.0), given.get("scale", 1.0)
     outputs, membranes = [], []
-    v = np.float32(given.get("initial", 0.0)) * quantum
+    v = np.float32(given.get("initial", 0.0) + given.get("charge", 0.0)) * quantum
     for _ in range(STEPS):
         m = np.float32(v + np.float32(x)) + np.float32(bias)
         k = codebook.quantise(np.array([m / quantum], np.float32))[0]
@@ -61,6 +61,8 @@ def naive_neuron(x: float, codebook: Codebook, given: dict[str, float]) -> tuple
         {"quantum": 0.7, "bias": -0.2, "scale": 0.7},
         {"quantum": 1.0, "initial": 0.5},
         {"quantum": 0.7, "initial": 0.5, "bias": 0.1, "scale": 2.0},
+        {"quantum": -0.7, "charge": 1.4},
+        {"quantum": 0.7, "initial": 0.5, "charge": -0.8, "bias": 0.1},
     ],
     ids=str,
 )

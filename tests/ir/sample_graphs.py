@@ -104,6 +104,8 @@ def neuron_attributes(draw: st.DrawFn, graph: Graph, x: Value) -> dict[str, Any]
         attributes["site"] = draw(names)
     if draw(st.booleans()):
         attributes["negative"] = graph.add_tensor(draw(names), np.full(shape, 0.5, np.float32))
+    if draw(st.booleans()):
+        attributes["charge"] = graph.add_tensor(draw(names), np.full(shape, draw(singles), np.float32))
     return attributes
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from snnc.backends.reference import Simulator
 from snnc.ir.codebooks import MultiSpike
 from snnc.passes.statistics import SiteStatistics
 from tests.harness import run_analog
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from snnc.ir.graph import Graph, Node
     from snnc.ir.kernel_types import Array
@@ -63,6 +65,32 @@ class ArrayCalibration:
             )
         return errors
 
+    def walk(
+        self, graph: Graph, neurons: Mapping[Node, tuple[int, ...]], steps: int
+    ) -> Iterator[tuple[Node, Callable[[], Array]]]:
+        """Simulate the whole graph anew for every measurement."""
+        plain = with_quantisers(graph, [])
+        plain.outputs.clear()
+        # A neuron's clip stands where the neuron stood.
+        clips = [twin for twin in plain if twin.op.name == "clip"]
+        standing = [node for node in graph if node.op.name in ("neuron", "clip")]
+        for node, clip in zip(standing, clips, strict=True):
+            if node in neurons:
+                plain.add_output(clip.result, str(standing.index(node)))
+        activations = run_analog(plain, self.inputs)
+        for node, channels in neurons.items():
+            axes = tuple(axis for axis in range(len(node.result.type.shape)) if axis not in channels)
+            wanted = activations[str(standing.index(node))].mean(axis=axes, keepdims=True)
+            yield node, partial(self._error, graph, node, steps, wanted, axes)
+
+    def _error(self, graph: Graph, node: Node, steps: int, wanted: Array, axes: tuple[int, ...]) -> Array:
+        other = graph.copy()
+        twin = list(other)[list(graph).index(node)]
+        other.outputs.clear()
+        other.add_output(twin.result, "sent")
+        sent = Simulator(other).run(self.inputs, steps).outputs["sent"][-1]
+        return np.asarray(wanted - sent.mean(axis=axes, keepdims=True))
+
 
 def with_quantisers(graph: Graph, quantised: Sequence[Node]) -> Graph:
     """Return the graph with a quantiser for each of these neurons, and a clip for the others."""
@@ -93,6 +121,11 @@ class RampCalibration:
 
     def sensitivity(self, graph: Graph, neurons: Sequence[Node]) -> list[float]:
         return self._over(graph).sensitivity(graph, neurons)
+
+    def walk(
+        self, graph: Graph, neurons: Mapping[Node, tuple[int, ...]], steps: int
+    ) -> Iterator[tuple[Node, Callable[[], Array]]]:
+        return self._over(graph).walk(graph, neurons, steps)
 
     def _over(self, graph: Graph) -> ArrayCalibration:
         inputs = {}

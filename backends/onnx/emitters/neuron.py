@@ -33,7 +33,7 @@ def neuron(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
 
 
 def first_step(model: ModelBuilder, node: Node, current: str) -> str:
-    """y = scale Q(current / quantum + initial): what a neuron sends at t = 1, a quantiser."""
+    """y = scale Q(current / quantum + initial + charge): what a neuron sends at t = 1, a quantiser."""
     attributes = model.graph.resolve(node)
     if attributes["level_axis"] is not None:
         raise BackendError(
@@ -46,6 +46,8 @@ def first_step(model: ModelBuilder, node: Node, current: str) -> str:
     membrane = model.add("Div", [current, quantum])
     if attributes["initial"]:
         membrane = model.add("Add", [membrane, model.constant(np.asarray(attributes["initial"], np.float32))])
+    if charge := model.tensor(node, "charge"):
+        membrane = model.add("Add", [membrane, charge])
     if negative:
         membrane = below_zero(model, "Div", membrane, negative)
     payload = quantised(model, membrane, attributes["codebook"])
