@@ -10,6 +10,7 @@ from snnc.passes.correct_charges import CorrectCharges
 from snnc.passes.dce import Dce
 from snnc.passes.expand_levels import ExpandLevels
 from snnc.passes.expectation_compensation import ExpectationCompensation
+from snnc.passes.fold_pooling import FoldPooling
 from snnc.passes.fuse_batch_norm import FuseBatchNorm
 from snnc.passes.identity_neurons import IdentityNeurons
 from snnc.passes.insert_neurons import InsertNeurons
@@ -27,6 +28,7 @@ BUILTIN: tuple[type[Pass], ...] = (
     RaisePatterns,
     RaiseQuantisers,
     FuseBatchNorm,
+    FoldPooling,
     SetCoding,
     InsertNeurons,
     ExpectationCompensation,

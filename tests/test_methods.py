@@ -17,6 +17,7 @@ from snnc.ir.errors import OptionError
 from snnc.methods import METHODS, Settings, get_method
 from snnc.passes.choose_thresholds import ChooseThresholds
 from snnc.passes.correct_charges import CorrectCharges
+from snnc.passes.fold_pooling import FoldPooling
 from snnc.passes.fuse_batch_norm import FuseBatchNorm
 from snnc.passes.insert_neurons import InsertNeurons
 
@@ -48,7 +49,8 @@ def test_the_mse_rule_prepares_binary_spikes_for_the_steps_there_are() -> None:
     assert (thresholds.rule, thresholds.per, thresholds.steps) == ("mse", "channel", 3)
     assert thresholds.initial == 0.5
     assert passes_of("if", CorrectCharges, rule="mse", steps=3) == [CorrectCharges(3)]
-    assert passes_of("if", CorrectCharges) == []
+    assert passes_of("if", FoldPooling, rule="mse") == [FoldPooling()]
+    assert passes_of("if", CorrectCharges) == passes_of("if", FoldPooling) == []
 
 
 def test_binary_spikes_prepared_for_two_steps_answer_after_two() -> None:

@@ -43,8 +43,8 @@ def nothing(settings: Settings) -> Sequence[Pass]:
 class Method:
     """A conversion method: which neurons go in, and how their thresholds are chosen.
 
-    `neurons` and `thresholds` build the two passes from the user's settings, `corrections` those that run
-    right behind them; `source` is the paper.
+    `neurons` and `thresholds` build the two passes from the user's settings, `preparations` and
+    `corrections` those that run right before and right after them; `source` is the paper.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Method:
     source: str
     neurons: Callable[[Settings], InsertNeurons]
     thresholds: Callable[[Settings], ChooseThresholds]
+    preparations: Callable[[Settings], Sequence[Pass]] = nothing
     corrections: Callable[[Settings], Sequence[Pass]] = nothing
 
     def pipeline(self, settings: Settings) -> list[Pass]:
@@ -60,6 +61,7 @@ class Method:
         neurons = replace(self.neurons(settings), reset=settings.reset)
         return [
             *analog_pipeline(settings.batch_norm),
+            *self.preparations(settings),
             *coding,
             neurons,
             ExpectationCompensation(),

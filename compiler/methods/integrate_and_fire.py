@@ -9,6 +9,7 @@ from snnc.ir.errors import OptionError
 from snnc.methods.base import Method, Settings
 from snnc.passes.choose_thresholds import ChooseThresholds
 from snnc.passes.correct_charges import CorrectCharges
+from snnc.passes.fold_pooling import FoldPooling
 from snnc.passes.insert_neurons import InsertNeurons
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ def thresholds(settings: Settings) -> ChooseThresholds:
     return ChooseThresholds(rule=rule, percentile=99.9, per=settings.per or "tensor")
 
 
+def preparations(settings: Settings) -> Sequence[Pass]:
+    return (FoldPooling(),) if settings.rule == "mse" else ()
+
+
 def corrections(settings: Settings) -> Sequence[Pass]:
     if settings.rule != "mse":
         return ()
@@ -50,5 +55,6 @@ METHOD = Method(
     "Rueckauer et al. 2017; sites that carry negative values send ternary spikes (our extension)",
     neurons,
     thresholds,
+    preparations,
     corrections,
 )

@@ -138,8 +138,8 @@ OPS = (
         "y(t) = scale k(t); v(0) = (initial + charge) quantum. With `negative`, r: below 0, m / quantum is "
         "divided by r in front of Q and k multiplied by r behind it. With `level_axis`: y(t) = 1 on the line "
         "of k(t), 0 on the others. With reset = zero: v(t) = 0 where k(t) != 0; with restart: v(t) = v(0). "
-        "In differential coding: m(t) = v(0) + (v(t-1) - v(0)) t / (t-1) + x(t), bias at t = 1 only; rho(t) = "
-        "rho(t-1) + k(t) / t; k(t) = Q±(clip(m(t) / quantum, round(t (lo - rho(t-1))), "
+        "In differential coding: m(t) = v(0) + (v(t-1) - v(0)) t / (t-1) + x(t), bias at t = 1 only; "
+        "rho(t) = rho(t-1) + k(t) / t; k(t) = Q±(clip(m(t) / quantum, round(t (lo - rho(t-1))), "
         "round(t (hi - rho(t-1))))), Q± onto K and its negatives, lo and hi the ends of K",
         ("x",),
         infer_neuron,
