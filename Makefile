@@ -50,8 +50,9 @@ results: $(VENV)/installed-dev  ## measure accuracy, spikes and energy of every 
 methods: $(VENV)/installed  ## measure every method in both codings (docs/methods-table.md)
 	$(BIN)/python benchmarks/methods.py --write docs/methods-table.md
 
-ablation: $(VENV)/installed  ## measure what every rule for thresholds is worth (docs/ablation.md)
+ablation: $(VENV)/installed  ## measure what every rule for thresholds is worth (docs/ablation.md, docs/few-steps.md)
 	$(BIN)/python benchmarks/ablation.py --write docs/ablation.md
+	$(BIN)/python benchmarks/few_steps.py --write docs/few-steps.md
 
 clean:  ## remove what make made
 	rm -rf build dist $(VENV) $(REAL) .mypy_cache .pytest_cache .ruff_cache .hypothesis
