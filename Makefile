@@ -52,7 +52,7 @@ methods: $(VENV)/installed  ## measure every method in both codings (docs/method
 
 ablation: $(VENV)/installed  ## measure what every rule for thresholds is worth (docs/ablation.md, docs/few-steps.md)
 	$(BIN)/python benchmarks/ablation.py --write docs/ablation.md
-	$(BIN)/python benchmarks/few_steps.py --write docs/few-steps.md
+	$(BIN)/python benchmarks/few_steps.py --short --write docs/few-steps.md
 
 clean:  ## remove what make made
 	rm -rf build dist $(VENV) $(REAL) .mypy_cache .pytest_cache .ruff_cache .hypothesis

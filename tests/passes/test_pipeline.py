@@ -116,7 +116,11 @@ def test_an_empty_pipeline_has_no_passes() -> None:
     [
         ("fuse-bn", "there is no pass 'fuse-bn'", "'fuse-batch-norm'"),
         ("dec", "there is no pass 'dec'", "did you mean 'dce'?"),
-        ("xyzzy", "there is no pass 'xyzzy'", "known: allocate-levels, choose-thresholds, correct-charges, dce"),
+        (
+            "xyzzy",
+            "there is no pass 'xyzzy'",
+            "known: allocate-levels, choose-thresholds, correct-charges, dce",
+        ),
         ("insert-neurons{level=3}", "has no option 'level'", "did you mean 'levels'?"),
         ("dce{depth=3}", "has no option 'depth'", "it has no options"),
         ("insert-neurons{levels=many}", "insert-neurons{levels} cannot be 'many'", "give an integer"),
