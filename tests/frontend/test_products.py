@@ -58,6 +58,30 @@ def test_einsum(equation: str, a: tuple[Any, ...], b: tuple[Any, ...], constant:
     assert_matches_onnxruntime(model, arrays, atol=ATOL)
 
 
+@pytest.mark.parametrize(
+    ("equation", "shapes"),
+    [
+        ("bij->bji", [("N", 3, 4)]),
+        ("bij->b", [("N", 3, 4)]),
+        ("ba", [("N", 3)]),
+        ("bij,jk", [("N", 3, 4), (4, 5)]),
+        ("bij,bk->bik", [("N", 3, 4), ("N", 5)]),
+        ("...ij,...jk->...ik", [("N", 2, 3, 4), ("N", 2, 4, 5)]),
+        ("...j,kj->...k", [("N", 2, 4), (3, 4)]),
+        ("bi,bi->bi", [("N", 3), ("N", 3)]),
+        ("bi,bi,bi->bi", [("N", 3)] * 3),
+        ("bi,ij,bjk->bk", [("N", 3), (3, 4), ("N", 4, 5)]),
+        ("bi,bj,bk->b", [("N", 3), ("N", 4), ("N", 5)]),
+    ],
+)
+def test_einsum_of_any_number_of_operands(equation: str, shapes: list[tuple[Any, ...]]) -> None:
+    names = [f"x{index}" for index in range(len(shapes))]
+    arrays = {name: sample(shape) for name, shape in zip(names, shapes, strict=True)}
+    node = helper.make_node("Einsum", names, ["y"], equation=equation)
+    model = onnx_model([node], dict(zip(names, shapes, strict=True)), ["y"])
+    assert_matches_onnxruntime(model, arrays, atol=ATOL)
+
+
 def test_einsum_by_a_constant_is_linear() -> None:
     node = helper.make_node("Einsum", ["x", "w"], ["y"], equation="bsd,dhk->bshk")
     graph = import_onnx(onnx_model([node], {"x": ("N", 3, 4)}, ["y"], {"w": normal(0, 4, 2, 5)}))
@@ -68,10 +92,9 @@ def test_einsum_by_a_constant_is_linear() -> None:
     ("equation", "shapes"),
     [
         ("bii->bi", [("N", 3, 3)]),
-        ("...ij,...jk->...ik", [("N", 3, 4), ("N", 4, 5)]),
-        ("bij,bjk", [("N", 3, 4), ("N", 4, 5)]),
-        ("bij,bk->bik", [("N", 3, 4), ("N", 5)]),
-        ("bi,bi,bi->bi", [("N", 3)] * 3),
+        ("...ij,...jk->...ik", [("N", 3, 4), (4, 5)]),
+        ("bij->bii", [("N", 3, 4)]),
+        ("bij,bjk->bik", [("N", 3, 4), ("N", 4)]),
     ],
 )
 def test_einsum_refusals(equation: str, shapes: list[tuple[Any, ...]]) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from snnc.frontend.context import Entry, Handler, NodeContext
+    from snnc.ir.kernel_types import Array
     from snnc.ir.shapes import Dim
 
 # What hides a position from softmax. Finite: exp of it is exactly 0, and its mean over time stays itself.
@@ -26,25 +27,55 @@ HIDDEN = np.float32(-1e9)
 
 
 def einsum(ctx: NodeContext) -> Entry:
+    """Contract the operands from the left; each index is summed as soon as nothing else has it."""
+    operands = [ctx.entry(index) for index in range(len(ctx.inputs))]
+    terms, result = einsum_terms(ctx, [len(ctx.shape(operand)) for operand in operands])
+    y, term = operands[0], terms[0]
+    for index in range(1, len(operands)):
+        wanted = set(result).union(*terms[index + 1 :])
+        y, term = summed_alone(ctx, y, term, wanted | set(terms[index]))
+        z, other = summed_alone(ctx, operands[index], terms[index], wanted | set(term))
+        kept = "".join(dict.fromkeys(letter for letter in term + other if letter in wanted))
+        y, term = einsum_matmul(ctx, (y, term), (z, other), kept), kept
+    y, term = summed_alone(ctx, y, term, set(result))
+    return arranged(ctx, y, term, list(result))
+
+
+def einsum_terms(ctx: NodeContext, ranks: Sequence[int]) -> tuple[list[str], str]:
+    """Return the indices of every operand and of the result, one letter each, those of '...' included."""
     equation = ctx.attribute("equation").replace(" ", "")
-    terms, arrow, result = equation.partition("->")
-    operands = terms.split(",")
-    repeated = any(len(set(term)) != len(term) for term in [*operands, result])
-    if len(operands) != 2 or not arrow or "." in equation or repeated:
-        ctx.reject(
-            f"its equation {equation!r} is not a product of two tensors",
-            "two operands without '...', with an explicit result and no repeated index can be compiled",
-        )
-    left, right = operands
-    lone = (set(left) ^ set(right)) - set(result)
-    if lone or set(result) - set(left) - set(right):
-        ctx.reject(f"its equation {equation!r} sums index {', '.join(sorted(lone))!r} of one operand alone")
-    return einsum_matmul(ctx, left, right, result)
+    left, arrow, result = equation.partition("->")
+    terms = left.split(",")
+    spare = [chr(code) for code in range(ord("A"), ord("z") + 1) if chr(code) not in equation]
+    more = {
+        rank - len(term.replace("...", "")) for term, rank in zip(terms, ranks, strict=True) if "." in term
+    }
+    if len(more) > 1 or min(more, default=0) < 0:
+        ctx.reject(f"its equation {equation!r} has '...' for different numbers of axes")
+    others = "".join(spare[: max(more, default=0)])
+    if not arrow:
+        once = sorted(index for index in set(left) - set(".,") if left.count(index) == 1)
+        result = ("..." if more else "") + "".join(once)
+    terms, result = [term.replace("...", others) for term in terms], result.replace("...", others)
+    if any(len(set(term)) != len(term) for term in [*terms, result]):
+        ctx.reject(f"its equation {equation!r} takes a diagonal", "an index may occur once in a tensor")
+    return terms, result
 
 
-def einsum_matmul(ctx: NodeContext, left: str, right: str, result: str) -> Entry:
+def summed_alone(ctx: NodeContext, x: Entry, term: str, wanted: set[str]) -> tuple[Entry, str]:
+    """Sum the axes of one operand that nothing else has."""
+    index_sizes(ctx, term, x)
+    axes = tuple(axis for axis, index in enumerate(term) if index not in wanted)
+    if axes:
+        x = ctx.emit("reduce_sum", [x], {"axes": axes, "keepdims": False})
+    return x, "".join(index for index in term if index in wanted)
+
+
+def einsum_matmul(
+    ctx: NodeContext, first: tuple[Entry, str], second: tuple[Entry, str], result: str
+) -> Entry:
     """Emit left[batch, rows, sum] @ right[batch, sum, columns], or a linear op where right is constant."""
-    a, b = ctx.entry(0), ctx.entry(1)
+    (a, left), (b, right) = first, second
     sizes = index_sizes(ctx, left, a) | index_sizes(ctx, right, b)
     batch = [index for index in left if index in right and index in result]
     summed = [index for index in left if index in right and index not in result]
@@ -58,6 +89,8 @@ def einsum_matmul(ctx: NodeContext, left: str, right: str, result: str) -> Entry
         x = reshaped(ctx, x, (*(sizes[index] for index in rows), total))
         matrix = np.asarray(weight).reshape(-1, total)
         y = ctx.emit("linear", [x], {"weight": matrix})
+    elif not (summed or rows or columns):
+        y = ctx.emit("mul", [arranged(ctx, a, left, batch), arranged(ctx, b, right, batch)])
     else:
         height = element_count(tuple(sizes[index] for index in rows))
         x = reshaped(ctx, arranged(ctx, a, left, [*batch, *rows, *summed]), (*lead, height, total))
@@ -95,8 +128,9 @@ def attention(ctx: NodeContext) -> Entry:
     key, value = shared_heads(ctx, key, count), shared_heads(ctx, value, count)
     scale = ctx.attribute("scale", 1 / math.sqrt(width))
     turned = ctx.emit("transpose", [key], {"perm": (0, 1, 3, 2)})
-    scores = masked(ctx, ctx.emit("matmul", [scaled(ctx, query, scale), turned]))
-    y = ctx.emit("matmul", [ctx.emit("softmax", [scores], {"axis": -1}), value])
+    scores = ctx.emit("matmul", [scaled(ctx, query, scale), turned])
+    weights = ctx.emit("softmax", [masked(ctx, scores)], {"axis": -1})
+    y = ctx.emit("matmul", [without_hidden_rows(ctx, weights), value])
     if not merged:
         return y
     batch, _, length, inner = ctx.shape(y)
@@ -129,15 +163,35 @@ def shared_heads(ctx: NodeContext, x: Entry, count: int) -> Entry:
 
 def masked(ctx: NodeContext, scores: Entry) -> Entry:
     """Add the causal mask and the given mask to scores [batch, heads, queries, keys]."""
-    if ctx.attribute("is_causal", 0):
-        queries, keys = (static_dim(dim, "the sequence length") for dim in ctx.shape(scores)[2:])
-        scores = ctx.emit("add", [scores, np.triu(np.full((queries, keys), HIDDEN), 1)])
+    causal = causal_mask(ctx, scores)
+    if causal is not None:
+        scores = ctx.emit("add", [scores, np.where(causal, np.float32(0), HIDDEN)])
     if not ctx.has(3):
         return scores
     mask = ctx.entry(3)
     if ctx.dtype(mask) == "bool":
         mask = ctx.emit("where", [mask, np.zeros((), np.float32), np.asarray(HIDDEN)])
     return ctx.emit("add", [scores, mask])
+
+
+def causal_mask(ctx: NodeContext, scores: Entry) -> Array | None:
+    """Return which keys each query may see if the attention is causal: [queries, keys]."""
+    if not ctx.attribute("is_causal", 0):
+        return None
+    queries, keys = (static_dim(dim, "the sequence length") for dim in ctx.shape(scores)[2:])
+    return np.tril(np.ones((queries, keys), bool))
+
+
+def without_hidden_rows(ctx: NodeContext, weights: Entry) -> Entry:
+    """Put 0 in the rows of softmax whose keys are all hidden; only a mask of truths hides them so."""
+    if not ctx.has(3) or ctx.dtype(ctx.entry(3)) != "bool":
+        return weights
+    seen, causal = ctx.entry(3), causal_mask(ctx, weights)
+    if causal is not None:
+        seen = ctx.emit("logical_and", [seen, causal])
+    if not isinstance(seen, Value) and seen.any(axis=-1).all():
+        return weights
+    return ctx.emit("where", [seen, weights, np.zeros((), np.float32)])
 
 
 HANDLERS: dict[str, Handler] = {
