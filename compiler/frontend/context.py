@@ -98,7 +98,7 @@ class NodeContext:
             return entry
         if entry.dtype == object:
             self.reject(f"its input {hint!r} is a shape that depends on the batch size, used as data")
-        return self.graph.constant_value(to_supported(entry), hint, origin=(self.name,))
+        return self.graph.constant_value(storable(entry), hint, origin=(self.name,))
 
     def known(self, index: int, what: str) -> Array:
         """Return an input that must be known at compile time; reject naming `what` it is otherwise."""
@@ -143,7 +143,7 @@ class NodeContext:
             return self._fold(op, known, given)
         streams = [self.as_stream(operand, f"{self.name}.operand") for operand in operands]
         stored: dict[str, AttributeValue] = {
-            key: self.graph.add_tensor(f"{self.name}.{key}", to_supported(value))
+            key: self.graph.add_tensor(f"{self.name}.{key}", storable(value))
             if isinstance(value, np.ndarray)
             else value
             for key, value in given.items()
@@ -184,6 +184,12 @@ def to_supported(array: Array) -> Array:
     if array.dtype in (np.float16, np.float64) or array.dtype.name == "bfloat16":
         return array.astype(np.float32)
     return array
+
+
+def storable(array: Array) -> Array:
+    """Return the array as the IR stores it: 4-bit integers become 8-bit, other types as in `to_supported`."""
+    wider = {"int4": np.int8, "uint4": np.uint8}.get(array.dtype.name)
+    return to_supported(array) if wider is None else array.astype(wider)
 
 
 @dataclass(frozen=True, slots=True)

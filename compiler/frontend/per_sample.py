@@ -35,6 +35,7 @@ _RUNTIME_FAILURES = (
     runtime_errors.InvalidProtobuf,
     runtime_errors.NotImplemented,
     runtime_errors.RuntimeException,
+    RuntimeError,  # an output of a type that numpy does not have
 )
 _RUNTIME_TYPES = {"tensor(float16)": np.float16, "tensor(double)": np.float64}
 

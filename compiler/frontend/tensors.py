@@ -31,21 +31,15 @@ class TensorReader:
     folder: Path | None
 
     def array(self, tensor: onnx.TensorProto) -> Array:
-        """Return the tensor with an element type of the IR (4-bit integers as 8-bit, other floats as f32)."""
+        """Return the tensor with an element type of the IR, or of 4 bits: a quantiser's range hangs on it."""
+        _refuse_elements(tensor)
         try:
             array = self._external(tensor) if is_external(tensor) else _inline(tensor)
         except (ValueError, TypeError, OverflowError) as problem:
             if isinstance(problem, ModelError):
                 raise
             raise ModelError(f"tensor {tensor.name!r} is damaged: {problem}") from problem
-        if tensor.data_type in _PACKED:
-            array = array.astype(np.int8 if tensor.data_type == onnx.TensorProto.INT4 else np.uint8)
-        array = to_supported(array)
-        if array.dtype not in DTYPE_NAMES:
-            raise RejectedError(
-                f"tensor {tensor.name!r} holds {_type_name(tensor)} elements, which are not supported"
-            )
-        return array
+        return to_supported(array)
 
     def load(self, tensor: onnx.TensorProto) -> None:
         """Put external data into the tensor itself."""
@@ -150,6 +144,14 @@ def _check_count(tensor: onnx.TensorProto, size: int) -> None:
     packed_needed = size if tensor.data_type in _PACKED else needed
     if listed not in (needed, packed_needed):
         raise ModelError(f"tensor {tensor.name!r} needs {needed} elements and has {listed}")
+
+
+def _refuse_elements(tensor: onnx.TensorProto) -> None:
+    dtype = to_supported(np.empty(0, _element_type(tensor))).dtype
+    if dtype not in DTYPE_NAMES and tensor.data_type not in _PACKED:
+        raise RejectedError(
+            f"tensor {tensor.name!r} holds {_type_name(tensor)} elements, which are not supported"
+        )
 
 
 def _element_type(tensor: onnx.TensorProto) -> np.dtype[np.generic]:

@@ -86,6 +86,21 @@ def test_dequantise_a_bias_of_32_bits() -> None:
     assert [node.op.name for node in graph] == ["constant", "add"]
 
 
+@pytest.mark.parametrize(("element", "zero"), [("INT4", -3), ("UINT4", 2)])
+def test_quantise_to_four_bits(element: str, zero: int) -> None:
+    number = TensorProto.DataType.Value(element)
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["y"]),
+    ]
+    model = onnx_model(nodes, {"x": ("N", 80)}, {"y": ("N", 80)}, {"scale": np.float32(0.3)}, opset=21)
+    del model.graph.value_info[:]
+    model.graph.initializer.append(helper.make_tensor("zero", number, [], [zero]))
+    x = np.linspace(-9, 9, 80, dtype=np.float32)[None]
+    graph = assert_matches_onnxruntime(model, {"x": x})
+    assert len(np.unique(run_analog(graph, {"x": x})["y"])) == 16
+
+
 def test_quantise_without_zero_point() -> None:
     x = np.array([[-1, 0.2, 0.5, 300]], np.float32)
     node = helper.make_node("QuantizeLinear", ["x", "scale"], ["y"])

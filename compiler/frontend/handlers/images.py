@@ -98,7 +98,14 @@ def resize_targets(ctx: NodeContext, shape: Shape, axes: Ints) -> tuple[Array | 
                 ctx.reject(f"it scales the batch by {scale}")
             continue
         scales[axis] = scale
-        sizes[axis] = int(np.floor(np.float32(dim) * np.float32(scale)))
+        wanted = np.float32(dim) * np.float32(scale)
+        sizes[axis] = int(np.floor(wanted))
+        if sizes[axis] != wanted and ctx.attribute("coordinate_transformation_mode", "") == "align_corners":
+            # The standard's reference places the last corner at the fraction, onnxruntime at the whole pixel.
+            ctx.reject(
+                f"it aligns corners at a size of {wanted:g} pixels, on which runtimes disagree",
+                "export it with explicit sizes",
+            )
     return scales, tuple(sizes)
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from snnc.frontend.context import to_supported
+from snnc.frontend.context import storable, to_supported
+from snnc.frontend.handlers.elementwise import clip_real
 from snnc.ir.ops.quantisation import LEVELS, check_parameters
 from snnc.ir.shapes import normalise_axis
 from snnc.ir.types import DTYPE_NAMES, TensorType
@@ -16,15 +17,27 @@ if TYPE_CHECKING:
     from snnc.frontend.context import Entry, Handler, NodeContext
     from snnc.ir.kernel_types import Array
 
+# The IR has no 4-bit integers: x is bounded, and its levels are stored in 8 bits.
+FOUR_BITS = {"int4": (-8, 7), "uint4": (0, 15)}
+
 
 def quantise(ctx: NodeContext) -> Entry:
     scale = read_scale(ctx)
     zero_point = ctx.known_or(2, "zero point", None)
     if zero_point is None:
         zero_point = np.zeros(scale.shape, default_levels(ctx))
+    x = ctx.entry(0)
+    if zero_point.dtype.name in FOUR_BITS and scale.size == 1:
+        low, high = FOUR_BITS[zero_point.dtype.name]
+        zero_point = storable(zero_point)
+        bounds = (scale * (np.float32(bound) - zero_point) for bound in (low, high))
+        x = clip_real(ctx, x, *bounds)
     if DTYPE_NAMES.get(zero_point.dtype) not in LEVELS:
-        ctx.reject(f"it quantises to {zero_point.dtype}", f"levels can be {', '.join(LEVELS)}")
-    return emit(ctx, "quantise", scale, zero_point)
+        ctx.reject(
+            f"it quantises to {zero_point.dtype}",
+            f"levels can be {', '.join(LEVELS)}, and 4-bit integers where one scale holds for all",
+        )
+    return emit(ctx, "quantise", x, scale, zero_point)
 
 
 def default_levels(ctx: NodeContext) -> np.dtype[np.generic]:
@@ -35,7 +48,7 @@ def default_levels(ctx: NodeContext) -> np.dtype[np.generic]:
 
 def dequantise(ctx: NodeContext) -> Entry:
     scale = read_scale(ctx)
-    return emit(ctx, "dequantise", scale, ctx.known_or(2, "zero point", None))
+    return emit(ctx, "dequantise", ctx.entry(0), scale, ctx.known_or(2, "zero point", None))
 
 
 def read_scale(ctx: NodeContext) -> Array:
@@ -44,8 +57,7 @@ def read_scale(ctx: NodeContext) -> Array:
     return to_supported(ctx.known(1, "scale"))
 
 
-def emit(ctx: NodeContext, op: str, scale: Array, zero_point: Array | None) -> Entry:
-    x = ctx.entry(0)
+def emit(ctx: NodeContext, op: str, x: Entry, scale: Array, zero_point: Array | None) -> Entry:
     rank = len(ctx.shape(x))
     axis = 1
     if scale.size == 1 and (zero_point is None or zero_point.size == 1):
