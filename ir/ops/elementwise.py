@@ -293,6 +293,7 @@ FUNCTIONS = (
     unary("sqrt", "y = √x", ieee(np.sqrt), special=1),
     unary("reciprocal", "y = 1 / x", ieee(np.reciprocal), special=1),
     unary("sin", "y = sin(x)", ieee(np.sin), special=1),
+    unary("atan", "y = arctan(x)", ieee(np.arctan), special=1),
     unary("cos", "y = cos(x)", ieee(np.cos), special=1),
     unary(
         "neg", "y = -x", np.negative, cost=1, infer=same_type, role=Role.LINEAR, payload=payload_neg

@@ -166,6 +166,7 @@ UNARY = (
             "ceil",
             "sign",
             "sin",
+            "atan",
             "cos",
         )
     ),

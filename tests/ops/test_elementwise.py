@@ -48,6 +48,7 @@ FUNCTIONS: list[tuple[str, int, dict[str, tuple[float, float]]]] = [
     ("Round", 13, {}),
     ("Sign", 13, {}),
     ("Sin", 13, {}),
+    ("Atan", 13, {}),
     ("Cos", 13, {}),
     ("Identity", 13, {}),
     ("Dropout", 13, {}),

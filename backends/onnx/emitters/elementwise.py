@@ -87,6 +87,7 @@ EMITTERS: dict[str, Emitter] = {
     "round": one_node("Round"),
     "sign": one_node("Sign"),
     "sin": one_node("Sin"),
+    "atan": one_node("Atan"),
     "cos": one_node("Cos"),
     "add": one_node("Add"),
     "sub": one_node("Sub"),

@@ -33,6 +33,14 @@ def identity(ctx: NodeContext) -> Entry:
     return ctx.entry(0)
 
 
+def swish(ctx: NodeContext) -> Entry:
+    x, alpha = ctx.entry(0), ctx.attribute("alpha", 1.0)
+    if alpha == 1:
+        return ctx.emit("silu", [x])
+    scaled = ctx.emit("mul", [x, np.asarray(alpha, np.float32)])
+    return ctx.emit("mul", [x, ctx.emit("sigmoid", [scaled])])
+
+
 def dropout(ctx: NodeContext) -> Entry:
     if ctx.known_or(2, "training mode", np.array(False)).any():
         ctx.reject("it drops elements at random (training mode)", "export the model for inference")
@@ -113,6 +121,7 @@ HANDLERS: dict[str, Handler] = {
     "Celu": function("celu", alpha=1.0),
     "Softplus": function("softplus"),
     "Softsign": function("softsign"),
+    "Swish": swish,
     "Mish": function("mish"),
     "Exp": function("exp"),
     "Log": function("log"),
@@ -125,6 +134,7 @@ HANDLERS: dict[str, Handler] = {
     "Round": function("round"),
     "Sign": function("sign"),
     "Sin": function("sin"),
+    "Atan": function("atan"),
     "Cos": function("cos"),
     "Cast": cast,
     "CastLike": cast_like,
