@@ -14,7 +14,7 @@ export PIP_NO_INPUT := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test real bench results methods ablation clean FORCE
+.PHONY: help demo test real bench results methods ablation conformance clean FORCE
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -53,6 +53,9 @@ methods: $(VENV)/installed  ## measure every method in both codings (docs/method
 ablation: $(VENV)/installed  ## measure what every rule for thresholds is worth (docs/ablation.md, docs/few-steps.md)
 	$(BIN)/python benchmarks/ablation.py --write docs/ablation.md
 	$(BIN)/python benchmarks/few_steps.py --short --write docs/few-steps.md
+
+conformance: $(VENV)/installed-dev  ## run ONNX's own node tests (docs/conformance.md)
+	$(BIN)/python -m tests.conformance.table --write docs/conformance.md
 
 clean:  ## remove what make made
 	rm -rf build dist $(VENV) $(REAL) .mypy_cache .pytest_cache .ruff_cache .hypothesis
