@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from snnc.backends.onnx.session import FATAL_ONLY, RUNTIME_ERRORS, UNSOUND_OPTIMISERS
+from snnc.backends.onnx.runtime import FATAL_ONLY, RUNTIME_ERRORS, UNSOUND_OPTIMISERS
 from snnc.frontend import load_onnx
 from snnc.frontend.recurrent_state import SUFFIX, recurrent_states
 from snnc.ir.errors import DataError, ModelError

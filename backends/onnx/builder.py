@@ -24,16 +24,19 @@ if TYPE_CHECKING:
 
 # Shape vectors and scalars stay inside the model, where onnxruntime's shape inference reads them.
 INLINE_ELEMENTS = 256
+SHARED_ELEMENTS = 2**14  # larger constants are not compared with each other
 
 
 class ModelBuilder:
     """The ONNX graph being written: its nodes in order, its small constants and its weights.
 
-    `weights` are arrays of the SIR graph, by reference; their initializers carry no data.
+    `weights` are arrays of the SIR graph, by reference; their initializers carry no data. The inputs in
+    `timed` have a further axis in front, time.
     """
 
-    def __init__(self, graph: Graph, reserved: Iterable[str]) -> None:
+    def __init__(self, graph: Graph, reserved: Iterable[str], timed: frozenset[str] = frozenset()) -> None:
         self.graph = graph
+        self.timed = timed
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self.weights: dict[str, Array] = {}
@@ -46,6 +49,10 @@ class ModelBuilder:
     def enter(self, node: Node) -> None:
         """Name what follows after the source model's node that this node stands for."""
         self._scope = node.origin[0] if node.origin else node.op.name
+
+    def leave(self) -> None:
+        """Name what follows after no node of the source model."""
+        self._scope = self.graph.name
 
     def unique(self, hint: str) -> str:
         """Return a name like the hint that nothing in the model bears yet."""
@@ -65,6 +72,13 @@ class ModelBuilder:
         self.nodes.append(helper.make_node(op, inputs, [output], output, **given))
         return output
 
+    def split(self, value: str, axis: int, parts: int) -> tuple[str, ...]:
+        """Cut into equal parts along an axis; return their names."""
+        outputs = [self.unique(f"{self._scope}:Split") for _ in range(parts)]
+        node = helper.make_node("Split", [value], outputs, outputs[0], axis=axis, num_outputs=parts)
+        self.nodes.append(node)
+        return tuple(outputs)
+
     def rename(self, value: str, name: str) -> None:
         """Offer a value under a further name."""
         self.nodes.append(helper.make_node("Identity", [value], [name], f"{name}:Identity"))
@@ -74,13 +88,19 @@ class ModelBuilder:
     def constant(self, array: Array, hint: str = "constant") -> str:
         """Return the name of an initializer that holds the array; equal small arrays share one."""
         array = np.asarray(array)
-        if array.size > INLINE_ELEMENTS:
+        if array.size > SHARED_ELEMENTS:
             return self._weight(array, hint)
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
-            self._constants[key] = self.unique(hint)
-            self.initializers.append(numpy_helper.from_array(array, self._constants[key]))
+            self._constants[key] = self._new_constant(array, hint)
         return self._constants[key]
+
+    def _new_constant(self, array: Array, hint: str) -> str:
+        if array.size > INLINE_ELEMENTS:
+            return self._weight(array, hint)
+        name = self.unique(hint)
+        self.initializers.append(numpy_helper.from_array(array, name))
+        return name
 
     def _weight(self, array: Array, hint: str) -> str:
         name = self.unique(hint)
@@ -164,6 +184,7 @@ class ModelBuilder:
                 continue
             dim = value.type.shape[axis]
             assert isinstance(dim, Batch)
+            axis += value.name in self.timed
             size = self.add("Shape", [value.name or ""], start=axis, end=axis + 1)
             return size if dim.coefficient == 1 else self.add("Div", [size, self.ints([dim.coefficient])])
         raise BackendError(

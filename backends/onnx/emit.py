@@ -67,19 +67,24 @@ def emit_analog(graph: Graph, extra_outputs: Sequence[Value] = ()) -> EmittedMod
     results = [*(output.value for output in graph.outputs), *extra_outputs]
     for value, name in zip(results, [*outputs, *sites], strict=True):
         model.rename(names[value], name)
-    proto = helper.make_model(
-        helper.make_graph(
-            model.nodes,
-            graph.name,
-            [value_info(name, value.type) for name, value in zip(inputs, graph.inputs, strict=True)],
-            [value_info(name, value.type) for name, value in zip([*outputs, *sites], results, strict=True)],
-            model.initializers,
-        ),
+    proto = finished_model(
+        model,
+        [value_info(name, value.type) for name, value in zip(inputs, graph.inputs, strict=True)],
+        [value_info(name, value.type) for name, value in zip([*outputs, *sites], results, strict=True)],
+    )
+    return EmittedModel(proto, model.weights, tuple(outputs), tuple(sites))
+
+
+def finished_model(
+    model: ModelBuilder, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]
+) -> onnx.ModelProto:
+    """Return what was built, with its signature, opset and version."""
+    return helper.make_model(
+        helper.make_graph(model.nodes, model.graph.name, inputs, outputs, model.initializers),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="snnc",
     )
-    return EmittedModel(proto, model.weights, tuple(outputs), tuple(sites))
 
 
 def _emit_node(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:

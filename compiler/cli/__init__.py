@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from snnc.cli import check, compile, energy, eval, ops, opt, passes, print, report, run, verify
+from snnc.cli import check, compile, emit, energy, eval, ops, opt, passes, print, report, run, verify
 from snnc.cli.failures import reported_failures
 
 COMMANDS = (
@@ -26,6 +26,7 @@ COMMANDS = (
     passes.passes,
     opt.opt,
     run.run,
+    emit.emit,
     eval.eval_,
     verify.verify,
     energy.energy,

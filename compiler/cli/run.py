@@ -24,13 +24,17 @@ from snnc.cli.show import Notes, count
 from snnc.ir.errors import OptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+    from typing import TypeAlias
 
+    from snnc.backends.reference import Run
     from snnc.data import Dataset
     from snnc.ir.decode import Decode
     from snnc.ir.graph import Graph
     from snnc.ir.kernel_types import Array
+
+    RunGroup: TypeAlias = Callable[[Mapping[str, Array]], Run]
 
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # the date of every member, so that the same run gives the same bytes
 FEWEST_SAMPLES = 64  # read and normalised at a time
@@ -70,6 +74,13 @@ FEWEST_SAMPLES = 64  # read and normalised at a time
     help="Also write NAME.spikes and NAME.membranes of the neurons that stand for this node or tensor "
     "of the model. Repeat for more.",
 )
+@click.option(
+    "--backend",
+    type=click.Choice(["reference", "onnx"]),
+    default="reference",
+    show_default=True,
+    help="What runs the network; onnx is faster and records nothing.",
+)
 @quiet_option
 def run(
     *,
@@ -80,14 +91,19 @@ def run(
     decode: Decode | None,
     data: DataOptions,
     record: Sequence[str],
+    backend: str,
     quiet: bool,
 ) -> None:
-    """Run NET.sir in the reference simulator and write its decoded outputs after every step, [T, N, ...].
+    """Run NET.sir and write its decoded outputs after every step, [T, N, ...].
 
     The last one, at T, is the answer. Records are payloads and membranes at every step, [T, N, ...].
     """
     from snnc.api import load
 
+    if record and backend != "reference":
+        raise OptionError(
+            f"--record needs the reference simulator, not {backend}", help="leave out --backend"
+        )
     check_writable(output, input_file, network)
     graph, notes = load(network), Notes(quiet)
     if decode is not None:
@@ -96,7 +112,8 @@ def run(
     dataset = data.load_for(graph, input_file, notes)
     steps = steps_to_run(graph, dataset, steps)
     with Activity("running", quiet=quiet) as activity:
-        arrays = simulate(graph, dataset, steps, record, activity)
+        run_group, group = runner(backend, graph, steps, record)
+        arrays = simulate(run_group, group, graph, dataset, activity)
         write_arrays(output, arrays)
     if not quiet:
         shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
@@ -114,22 +131,33 @@ def refuse_suffix(output: Path, graph: Graph, record: Sequence[str]) -> None:
         )
 
 
+def runner(backend: str, graph: Graph, steps: int, record: Sequence[str]) -> tuple[RunGroup, int]:
+    """Return what runs a group of samples, and how many it likes to run together."""
+    if backend == "onnx":
+        from snnc.backends.onnx.spiking import OnnxSimulator
+
+        model = OnnxSimulator(graph)
+        return lambda inputs: model.run(inputs, steps), FEWEST_SAMPLES
+    from snnc.backends.reference import Simulator
+
+    simulator = Simulator(graph)
+    return lambda inputs: simulator.run(inputs, steps, record=record), simulator.group
+
+
 def simulate(
-    graph: Graph, dataset: Dataset, steps: int, record: Sequence[str], activity: Activity
+    run: RunGroup, group: int, graph: Graph, dataset: Dataset, activity: Activity
 ) -> dict[str, Array]:
     """Return decoded outputs and records by name; only one group of samples is normalised at a time."""
     from snnc.backends.inputs import batch_size_of
-    from snnc.backends.reference import Simulator
     from snnc.ir.shapes import batch_axis
 
-    simulator = Simulator(graph)
     # Outputs have a time axis in front of the network's own; records have their samples second.
     axes = {output.name: batch_axis(output.value.type.shape) for output in graph.outputs}
     parts: dict[str, list[Array]] = {}
     done, total = 0, dataset.count(graph)
-    together = max(simulator.group, FEWEST_SAMPLES // (dataset.steps(graph) or 1))
+    together = max(group, FEWEST_SAMPLES // (dataset.steps(graph) or 1))
     for inputs, _ in dataset.batches(graph, together):
-        result = simulator.run(inputs, steps, record=record)
+        result = run(inputs)
         for name, array in result.outputs.items():
             parts.setdefault(name, []).append(array)
         for kind, records in (("spikes", result.spikes), ("membranes", result.membranes)):

@@ -1,0 +1,77 @@
+"""Opens and runs emitted models in onnxruntime."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as runtime
+
+from snnc.ir.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from snnc.backends.onnx.emit import EmittedModel
+    from snnc.ir.kernel_types import Array
+
+FATAL_ONLY = 4  # onnxruntime's log severity; its errors reach us as exceptions
+# It moves a Pad with zeros into the MaxPool behind it, which pads with -∞ (onnxruntime 1.31).
+UNSOUND_OPTIMISERS = ("Pad_Fusion",)
+
+RUNTIME_ERRORS = (
+    runtime.EPFail,
+    runtime.Fail,
+    runtime.InvalidArgument,
+    runtime.InvalidGraph,
+    runtime.NotImplemented,
+    runtime.RuntimeException,
+)
+
+
+class RuntimeModel:
+    """An emitted model, ready to run; the weights are read from the graph's own arrays.
+
+    `what` names the model in errors; `threads` bounds the processor cores (0: as many as onnxruntime likes).
+    `packed`: onnxruntime may keep copies of the weights in the order its kernels like best.
+    """
+
+    def __init__(self, emitted: EmittedModel, what: str, *, threads: int = 0, packed: bool) -> None:
+        self._what = what
+        # onnxruntime reads the arrays behind these while the session lives.
+        self._weights = {
+            name: onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
+            for name, array in emitted.weights.items()
+        }
+        self._session = self._create(emitted, threads, packed=packed)
+
+    def _create(self, emitted: EmittedModel, threads: int, *, packed: bool) -> onnxruntime.InferenceSession:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = FATAL_ONLY
+        options.intra_op_num_threads = threads
+        # Quantisers stay where the graph has them: integer kernels would round elsewhere.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+        options.add_external_initializers(list(self._weights), list(self._weights.values()))
+        if not packed:
+            # Without these two onnxruntime keeps copies of its own of all weights.
+            options.add_session_config_entry("session.disable_prepacking", "1")
+            for name, value in self._weights.items():
+                options.add_initializer(name, value)
+        try:
+            return onnxruntime.InferenceSession(
+                emitted.model.SerializeToString(),
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=UNSOUND_OPTIMISERS,
+            )
+        except RUNTIME_ERRORS as error:
+            raise BackendError(f"onnxruntime refuses the {self._what} model: {error}") from error
+
+    def run(self, names: Sequence[str], inputs: Mapping[str, Array]) -> list[Array]:
+        """Return the outputs of these names."""
+        try:
+            results: list[Array] = self._session.run(list(names), dict(inputs))
+        except RUNTIME_ERRORS as error:
+            raise BackendError(f"onnxruntime cannot run the {self._what} model: {error}") from error
+        return results

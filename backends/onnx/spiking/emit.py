@@ -1,0 +1,231 @@
+"""Writes T time steps of a SIR graph as one ONNX model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from onnx import helper
+
+from snnc.backends.onnx.builder import ModelBuilder, value_info
+from snnc.backends.onnx.emit import EmittedModel, finished_model
+from snnc.backends.onnx.emitters import EMITTERS
+from snnc.backends.onnx.spiking.codebook import QUANTISERS
+from snnc.backends.onnx.spiking.expectation import Expectation, means, prefix_sums
+from snnc.backends.onnx.spiking.folding import can_fold
+from snnc.backends.onnx.spiking.neuron import Lif, Neuron, delay
+from snnc.backends.onnx.spiking.streams import Streams
+from snnc.ir.errors import BackendError, OptionError
+from snnc.ir.shapes import batch_axis
+from snnc.ir.types import DTYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import onnx
+
+    from snnc.ir.decode import Decode
+    from snnc.ir.graph import Graph, Node, Value
+
+Unroll: TypeAlias = Callable[["Unroller", "Node"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SpikingModel(EmittedModel):
+    """T steps of a network. Outputs are decoded after every step, [T, N, …]; sites are streams, [T, N, …]."""
+
+    steps: int
+
+
+class Unroller:
+    """Writes one node after the other, for all steps."""
+
+    def __init__(self, model: ModelBuilder, steps: int) -> None:
+        self.model = model
+        self.streams = Streams(model, steps)
+        self.steps = steps
+
+    def every_step(self, node: Node, write: Callable[[Sequence[str]], str]) -> None:
+        """Write F(x(t)) for all t: once where no operand varies, on the folded steps, or step by step."""
+        streams, operands, result = self.streams, node.operands, node.result
+        moving = [value for value in operands if not streams.invariant(value)]
+        if not moving:
+            streams.put_once(result, write([streams.once(value) for value in operands]))
+        elif can_fold(node, moving, self.model.graph.resolve(node)):
+            streams.put_folded(result, write([streams.folded(value) for value in operands]))
+        else:
+            steps = zip(*(streams.at_steps(value) for value in operands), strict=True)
+            streams.put_steps(result, [write(inputs) for inputs in steps])
+
+    def pure(self, node: Node) -> None:
+        emitter = EMITTERS[node.op.name]
+        self.every_step(node, lambda inputs: emitter(self.model, node, inputs))
+
+    def expectation(self, node: Node) -> None:
+        """F of the means, folded if F folds; then the differences."""
+        streams, operands = self.streams, node.operands
+        moving = [index for index, value in enumerate(operands) if not streams.invariant(value)]
+        if not moving or self.steps == 1:
+            self.pure(node)
+            return
+        expected, emitter = Expectation(self.model, node, len(moving)), EMITTERS[node.op.name]
+        inner = Streams(self.model, self.steps)
+        for index, value in enumerate(operands):
+            if index in moving:
+                inner.put_steps(value, expected.means(index, streams.at_steps(value)))
+            else:
+                inner.put_once(value, streams.once(value))
+        if can_fold(node, [operands[index] for index in moving], self.model.graph.resolve(node)):
+            folded = emitter(self.model, node, [inner.folded(value) for value in operands])
+            inner.put_folded(node.result, folded)
+        else:
+            steps = zip(*(inner.at_steps(value) for value in operands), strict=True)
+            inner.put_steps(node.result, [emitter(self.model, node, inputs) for inputs in steps])
+        streams.put_steps(node.result, expected.differences(inner.at_steps(node.result)))
+
+    def neuron(self, node: Node) -> None:
+        """A neuron that runs one step, or forgets everything between two, is a quantiser."""
+        neuron, (x,) = Neuron(self.model, node), node.operands
+        streams, result = self.streams, node.result
+        if not (self.steps == 1 or neuron.forgets):
+            streams.put_steps(result, neuron.step(streams.at_steps(x)))
+        elif streams.invariant(x):
+            streams.put_steps(result, (neuron.once(streams.once(x)),) * self.steps)
+        else:
+            self.every_step(node, lambda inputs: neuron.once(inputs[0]))
+
+    def lif(self, node: Node) -> None:
+        sent = Lif(self.model, node).step(self.streams.at_steps(node.operands[0]))
+        self.streams.put_steps(node.result, sent)
+
+    def delay(self, node: Node) -> None:
+        self.streams.put_steps(node.result, delay(self.model, node, self.streams.at_steps(node.operands[0])))
+
+    def write(self, graph: Graph) -> None:
+        """Write inputs and nodes, in execution order."""
+        for value in graph.inputs:
+            self.input(value, value.name or "")
+        for node in graph:
+            self.model.enter(node)
+            if node.op.name in STATEFUL:
+                STATEFUL[node.op.name](self, node)
+            else:
+                (self.expectation if node.expect else self.pure)(node)
+        self.model.leave()
+
+    # Inputs and outputs.
+
+    def input(self, value: Value, name: str) -> None:
+        """An input that varies in time comes as [T, N, …]."""
+        if value.name not in self.model.timed:
+            self.streams.put_once(value, name)
+            return
+        axis = batch_axis(value.type.shape)
+        if axis == 0:
+            shape = self.model.ints([-1, *(dim for dim in value.type.shape[1:] if isinstance(dim, int))])
+            self.streams.put_folded(value, self.model.add("Reshape", [name, shape]))
+            return
+        steps = self.model.split(name, 0, self.steps)
+        first = self.model.ints([0])
+        self.streams.put_steps(value, [self.model.add("Squeeze", [step, first]) for step in steps])
+
+    def stacked(self, names: Sequence[str]) -> str:
+        """Return tensors with a time axis in front."""
+        front = self.model.ints([0])
+        rows: dict[str, str] = {}
+        for name in names:
+            if name not in rows:
+                rows[name] = self.model.add("Unsqueeze", [name, front])
+        return self.model.add("Concat", [rows[name] for name in names], axis=0)
+
+    def decoded(self, value: Value, how: Decode) -> str:
+        """Return the answer after every step, [T, N, …]. Integers never vary, so they are their own mean."""
+        streams = self.streams.at_steps(value)
+        kind = DTYPES[value.type.dtype].kind
+        if kind != "f" and how != "last" and not self.streams.invariant(value):
+            raise BackendError(
+                f"an output of {value.type.dtype} varies in time: it has no mean", help="run with --decode last"
+            )
+        if how == "last" or kind == "b" or (how == "mean" and kind != "f"):
+            return self.stacked(streams)
+        sums = prefix_sums(self.model, streams)
+        return self.stacked(sums if how == "sum" else means(self.model, sums, value))
+
+
+STATEFUL: dict[str, Unroll] = {"neuron": Unroller.neuron, "lif": Unroller.lif, "delay": Unroller.delay}
+
+
+def emit_spiking(
+    graph: Graph, steps: int, *, timed: frozenset[str] = frozenset(), sites: Sequence[Value] = ()
+) -> SpikingModel:
+    """Return the model that computes what the reference simulator's run of so many steps returns.
+
+    Inputs in `timed` vary in time and have shape [T, N, …]. The streams of `sites` are given under the names
+    `site_0`, … behind the outputs. `BackendError` names every node that cannot be written.
+    """
+    if steps < 1:
+        raise OptionError(f"cannot write {steps} time steps", help="give at least 1")
+    refuse_what_cannot_be_written(graph)
+    inputs = [value.name or "" for value in graph.inputs]
+    model = ModelBuilder(graph, inputs, timed)
+    site_names = [model.unique(f"site_{index}") for index in range(len(sites))]
+    outputs = [model.unique(output.name) for output in graph.outputs]
+    unroller = Unroller(model, steps)
+    unroller.write(graph)
+    for output, name in zip(graph.outputs, outputs, strict=True):
+        model.rename(unroller.decoded(output.value, output.decode), name)
+    for value, name in zip(sites, site_names, strict=True):
+        model.rename(unroller.stacked(unroller.streams.at_steps(value)), name)
+    results = [*(output.value for output in graph.outputs), *sites]
+    proto = finished_model(
+        model,
+        [
+            stepped(name, value, steps if name in timed else 0)
+            for name, value in zip(inputs, graph.inputs, strict=True)
+        ],
+        [stepped(name, value, steps) for name, value in zip([*outputs, *site_names], results, strict=True)],
+    )
+    proto.metadata_props.add(key="snnc.steps", value=str(steps))
+    return SpikingModel(proto, model.weights, tuple(outputs), tuple(site_names), steps)
+
+
+def stepped(name: str, value: Value, steps: int) -> onnx.ValueInfoProto:
+    """Return the declaration of an input or output; with a time axis in front unless there are 0 steps."""
+    info = value_info(name, value.type)
+    if not steps:
+        return info
+    dims = [dim.dim_param or dim.dim_value for dim in info.type.tensor_type.shape.dim]
+    return helper.make_tensor_value_info(name, info.type.tensor_type.elem_type, [steps, *dims])
+
+
+def refuse_what_cannot_be_written(graph: Graph) -> None:
+    """Raise `BackendError` with everything in the graph that this backend has no ONNX for."""
+    if graph.coding != "rate":
+        raise BackendError(
+            f"the ONNX backend writes networks in rate coding, not in {graph.coding} coding",
+            help="compile with --coding rate, or run this network with --backend reference",
+        )
+    problems = [
+        f"{', '.join(node.origin) or node.op.name}: {why}" for node in graph if (why := problem(node))
+    ]
+    if problems:
+        raise BackendError(
+            "this network cannot be written as an ONNX model:\n"
+            + "\n".join(f"  {line}" for line in problems),
+            help="--backend reference runs every network",
+        )
+
+
+def problem(node: Node) -> str | None:
+    """Return why a node cannot be written, or None."""
+    assert node.graph is not None
+    if node.op.name not in EMITTERS and node.op.name not in STATEFUL:
+        return f"the ONNX backend does not know {node.op.name}"
+    if node.op.name != "neuron":
+        return None
+    attributes = node.graph.resolve(node)
+    if attributes["quantum"] is None:
+        return "a neuron has no threshold yet (choose-thresholds sets it; snnc compile runs that)"
+    codebook = attributes["codebook"]
+    return None if type(codebook) in QUANTISERS else f"the ONNX backend does not know {codebook.name} neurons"

@@ -1,0 +1,145 @@
+"""The ops that remember, unrolled: neuron, lif and delay, in the order of the reference's equations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from onnx import TensorProto, numpy_helper
+
+from snnc.backends.onnx.emitters.neuron import below_zero
+from snnc.backends.onnx.spiking.codebook import number, quantise, to_lines
+from snnc.ir.types import DTYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from snnc.backends.onnx.builder import ModelBuilder
+    from snnc.ir.graph import Node
+
+
+class Neuron:
+    """m(t) = v(t-1) + x(t) + b; k(t) = Q(m(t)/q); v(t) = m(t) - q k(t); y(t) = s k(t); v(0) = initial q."""
+
+    def __init__(self, model: ModelBuilder, node: Node) -> None:
+        self.model = model
+        self.attributes: dict[str, Any] = model.graph.resolve(node)
+        self.shape = node.result.type.shape
+        self.parameters = {name: model.tensor(node, name) for name in ("bias", "scale", "negative")}
+        quantum = self.attributes["quantum"]
+        self.quantum = "" if (quantum == 1).all() else model.tensor(node, "quantum")
+
+    @property
+    def forgets(self) -> bool:
+        """Every step starts from v(0)."""
+        return bool(self.attributes["reset"] == "restart")
+
+    def step(self, currents: Sequence[str]) -> list[str]:
+        """Return y(1) … y(T), given x(1) … x(T)."""
+        sent, membrane = [], ""
+        for t, x in enumerate(currents, start=1):
+            m = self.charge(x) if t == 1 else self._integrate(membrane, x)
+            payload, value = self._fire(m)
+            sent.append(self._output(payload, value))
+            if t < len(currents):
+                membrane = self._reset(m, payload, value)
+        return sent
+
+    def once(self, x: str) -> str:
+        """Return y of a step that starts from v(0)."""
+        return self._output(*self._fire(self.charge(x)))
+
+    def charge(self, x: str) -> str:
+        """Return m(1)."""
+        initial = self.attributes["initial"]
+        if not initial:
+            return self._biased(x)
+        start = self.model.constant(np.asarray(initial * self.attributes["quantum"], np.float32))
+        return self._biased(self.model.add("Add", [x, start]))
+
+    def _integrate(self, membrane: str, x: str) -> str:
+        return self._biased(self.model.add("Add", [membrane, x]))
+
+    def _biased(self, m: str) -> str:
+        bias = self.parameters["bias"]
+        return self.model.add("Add", [m, bias]) if bias else m
+
+    def _fire(self, m: str) -> tuple[str, str]:
+        """Return k(t), and with `negative` what it is worth in quanta."""
+        u, ratio = (
+            self.model.add("Div", [m, self.quantum]) if self.quantum else m,
+            self.parameters["negative"],
+        )
+        if ratio:
+            u = below_zero(self.model, "Div", u, ratio)
+        payload = quantise(self.model, u, self.attributes["codebook"])
+        return payload, below_zero(self.model, "Mul", payload, ratio) if ratio else payload
+
+    def _reset(self, m: str, payload: str, value: str) -> str:
+        """Return v(t)."""
+        model = self.model
+        if self.attributes["reset"] == "zero":
+            silent = model.add("Equal", [payload, number(model, 0)])
+            return model.add("Where", [silent, m, number(model, 0)])
+        return model.add("Sub", [m, model.add("Mul", [self.quantum, value]) if self.quantum else value])
+
+    def _output(self, payload: str, value: str) -> str:
+        axis, scale = self.attributes["level_axis"], self.parameters["scale"]
+        if axis is not None:
+            lines = to_lines(self.model, payload, self.attributes["codebook"], axis, len(self.shape))
+            return self.model.reshape(lines, self.shape)
+        return self.model.add("Mul", [value, scale]) if scale else value
+
+
+class Lif:
+    """m(t) = leak v(t-1) + gain x(t) + bias; s(t) = [m(t) >= threshold]; reset as the attributes say."""
+
+    def __init__(self, model: ModelBuilder, node: Node) -> None:
+        self.model = model
+        self.attributes: dict[str, Any] = model.graph.resolve(node)
+        names = ("threshold", "leak", "gain", "bias", "rest")
+        self.parameters = {name: model.tensor(node, name) for name in names}
+
+    def step(self, currents: Sequence[str]) -> list[str]:
+        """Return s(1) … s(T), given x(1) … x(T)."""
+        initial, delayed, sent = self.attributes["initial"], self.attributes["delayed"], []
+        membrane = number(self.model, initial) if initial or delayed else ""
+        for t, x in enumerate(currents, start=1):
+            due = self._fires(membrane) if delayed else ""
+            m = self._integrate(membrane, x)
+            if delayed:
+                m = self._reset(m, due)
+            fired = self._fires(m)
+            sent.append(self.model.add("Cast", [fired], to=TensorProto.FLOAT))
+            if t < len(currents):
+                membrane = m if delayed else self._reset(m, fired)
+        return sent
+
+    def _fires(self, m: str) -> str:
+        comparison = "Greater" if self.attributes["strict"] else "GreaterOrEqual"
+        return self.model.add(comparison, [m, self.parameters["threshold"]])
+
+    def _integrate(self, v: str, x: str) -> str:
+        """Return m(t) without what a delayed reset does; no v is v(0) = 0."""
+        model, given = self.model, self.parameters
+        m = model.add("Mul", [given["gain"], x]) if given["gain"] else x
+        if v:
+            m = model.add("Add", [model.add("Mul", [v, given["leak"]]) if given["leak"] else v, m])
+        return model.add("Add", [m, given["bias"]]) if given["bias"] else m
+
+    def _reset(self, m: str, fired: str) -> str:
+        model, given = self.model, self.parameters
+        match self.attributes["reset"]:
+            case "hard":
+                return model.add("Where", [fired, given["rest"] or number(model, 0), m])
+            case "soft":
+                return model.add("Where", [fired, model.add("Sub", [m, given["threshold"]]), m])
+        return m
+
+
+def delay(model: ModelBuilder, node: Node, streams: Sequence[str]) -> list[str]:
+    """Return y(t) = x(t - steps), 0 for t <= steps."""
+    steps: int = model.graph.resolve(node)["steps"]
+    zero = numpy_helper.from_array(np.zeros(1, DTYPES[node.operands[0].type.dtype]))
+    zeros = model.add("ConstantOfShape", [model.add("Shape", [streams[0]])], value=zero)
+    return [streams[t - steps] if t >= steps else zeros for t in range(len(streams))]

@@ -1,0 +1,75 @@
+"""Where every stream lies in an unrolled model, and the conversions between its forms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from snnc.ir.shapes import batch_axis
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from snnc.backends.onnx.builder import ModelBuilder
+    from snnc.ir.graph import Value
+
+
+@dataclass(slots=True)
+class Forms:
+    """The names under which one stream is known; a form nobody asked for yet is empty.
+
+    once: x, the same at every step. steps: x(1) … x(T). folded: all steps as one batch of T N samples, step 1
+    first: along the batch axis, the elements of a step are neighbours.
+    """
+
+    once: str = ""
+    steps: tuple[str, ...] = ()
+    folded: str = ""
+
+
+class Streams:
+    """The streams of one model of T steps. Converting a stream adds nodes, once per form."""
+
+    def __init__(self, model: ModelBuilder, steps: int) -> None:
+        self.model = model
+        self.count = steps
+        self._forms: dict[Value, Forms] = {}
+
+    def put_once(self, value: Value, name: str) -> None:
+        self._forms[value] = Forms(once=name)
+
+    def put_steps(self, value: Value, names: Sequence[str]) -> None:
+        assert len(names) == self.count
+        self._forms[value] = Forms(steps=tuple(names))
+
+    def put_folded(self, value: Value, name: str) -> None:
+        self._forms[value] = Forms(folded=name)
+
+    def invariant(self, value: Value) -> bool:
+        """Tell whether a stream is the same at every step."""
+        return bool(self._forms[value].once)
+
+    def once(self, value: Value) -> str:
+        assert self.invariant(value)
+        return self._forms[value].once
+
+    def at_steps(self, value: Value) -> tuple[str, ...]:
+        """Return x(1) … x(T)."""
+        forms = self._forms[value]
+        if forms.once:
+            return (forms.once,) * self.count
+        if not forms.steps:
+            axis = batch_axis(value.type.shape)
+            assert axis is not None, "only what has a batch axis is folded"
+            forms.steps = self.model.split(forms.folded, axis, self.count)
+        return forms.steps
+
+    def folded(self, value: Value) -> str:
+        """Return all steps as one batch; what is the same at every step and has no batch, as it is."""
+        forms, axis = self._forms[value], batch_axis(value.type.shape)
+        if not forms.folded:
+            if axis is None:
+                return self.once(value)
+            steps = self.at_steps(value)
+            forms.folded = steps[0] if len(steps) == 1 else self.model.add("Concat", steps, axis=axis)
+        return forms.folded

@@ -1,0 +1,91 @@
+"""`snnc emit`: a network in the format of another runtime."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from snnc.cli.options import (
+    FILE,
+    check_writable,
+    decode_option,
+    example,
+    network_argument,
+    quiet_option,
+    recorded_steps,
+)
+from snnc.cli.show import count
+from snnc.emission import TARGETS, EmitOptions, check_varying
+from snnc.ir.errors import OptionError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from snnc.ir.decode import Decode
+
+
+@click.command(
+    epilog=example(
+        "snnc emit net.sir --backend onnx -o snn.onnx -T 4",
+        "snnc emit net.sir --backend onnx -o snn.onnx -T 16 --varying frames",
+    ),
+    short_help="Write a network for another runtime.",
+)
+@network_argument
+@click.option(
+    "--backend",
+    required=True,
+    type=click.Choice(list(TARGETS)),
+    help="onnx: T steps as a standard ONNX model.",
+)
+@click.option("-o", "--output", required=True, type=FILE, metavar="FILE", help="The file to write.")
+@click.option(
+    "-T",
+    "--steps",
+    type=click.IntRange(min=1),
+    metavar="T",
+    help="Time steps the model takes.  [default: as recorded in NET, else 4]",
+)
+@decode_option
+@click.option(
+    "--varying",
+    multiple=True,
+    metavar="INPUT",
+    help="This input varies in time: [T, N, ...]. Repeat for more.",
+)
+@quiet_option
+def emit(
+    *,
+    network: Path,
+    backend: str,
+    output: Path,
+    steps: int | None,
+    decode: Decode | None,
+    varying: tuple[str, ...],
+    quiet: bool,
+) -> None:
+    """Write NET.sir as a model that another runtime runs without snnc.
+
+    \b
+    onnx          all T time steps in one standard ONNX model, for any batch size.
+                  Inputs are NET's own; outputs are decoded after every step,
+                  [T, N, ...]: the last one, at T, is the answer.
+    """
+    from snnc.api import load
+    from snnc.ir.output import atomic_write
+
+    target = TARGETS[backend]
+    if output.suffix != target.suffix:
+        raise OptionError(
+            f"{output} is not named {target.suffix}", help=f"name it {output.stem}{target.suffix}"
+        )
+    check_writable(output, network)
+    graph = load(network)
+    if decode is not None:
+        graph.decode_outputs(decode)
+    options = EmitOptions(steps or recorded_steps(graph.meta), check_varying(graph, varying))
+    with atomic_write(output) as file:
+        written = target.write(graph, options, file)
+    if not quiet:
+        click.echo(f"{output}: {count(options.steps, 'time step')}, {written}")
