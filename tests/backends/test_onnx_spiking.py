@@ -8,8 +8,6 @@ import numpy as np
 import onnx
 import pytest
 
-import snnc
-from snnc.backends.onnx.runtime import RuntimeModel
 from snnc.backends.onnx.spiking import OnnxSimulator, emit_spiking
 from snnc.backends.reference import Simulator
 from snnc.ir.codebooks import Binary, MultiSpike, PowerOfTwo, Ternary
@@ -24,7 +22,6 @@ from tests.passes.build import Builder, N
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from snnc.ir.codebooks import Codebook
     from snnc.ir.kernel_types import Array
@@ -63,6 +60,8 @@ CODEBOOKS: dict[str, Codebook] = {
     "multi of one sign": MultiSpike(0, 3),
     "floor": MultiSpike(0, 7, "floor"),
     "floor of both signs": MultiSpike(-2, 7, "floor"),
+    "burst": MultiSpike(-15, 15, "burst"),
+    "burst of one sign": MultiSpike(0, 7, "burst"),
     "pow2": PowerOfTwo(4),
     "pow2 of one sign": PowerOfTwo(3, signed=False),
     "pow2, nearest": PowerOfTwo(4, firing="nearest", dead_zone=0.75),
@@ -72,7 +71,10 @@ FORMS: dict[str, dict[str, Any]] = {
     "normalised": {},
     "biased": {"bias": np.array([[0.25], [-0.5]], np.float32)},
     "charged": {"initial": 0.5},
-    "scaled": {"quantum": np.array([[0.5], [2.0]], np.float32), "scale": np.array([[0.5], [4.0]], np.float32)},
+    "scaled": {
+        "quantum": np.array([[0.5], [2.0]], np.float32),
+        "scale": np.array([[0.5], [4.0]], np.float32),
+    },
     "mirrored": {"quantum": np.array([[-0.5], [1.0]], np.float32)},
     "two quanta": {"negative": np.array([[0.5], [2.0]], np.float32)},
     "restarting": {"reset": "restart", "initial": 0.25},
@@ -91,7 +93,8 @@ def neuron(x: Sequence[int | Batch], **attributes: Any) -> Graph:
     b = Builder(*x)
     given = {"quantum": np.ones((1, 1), np.float32), **attributes}
     shaped = {
-        key: value.reshape(1, -1, 1) if isinstance(value, np.ndarray) else value for key, value in given.items()
+        key: value.reshape(1, -1, 1) if isinstance(value, np.ndarray) else value
+        for key, value in given.items()
     }
     return b.outputs(y=b("neuron", b.x, **shaped))
 

@@ -72,7 +72,7 @@ def on_an_edge(node: Node, payload: Array, membrane: Array) -> Array:
 
 
 def assert_same_but_for_ties(graph: Graph, inputs: Mapping[str, Array], steps: int, fewest: float) -> None:
-    """Where a sample's payloads first differ the membranes are on an edge; the share `fewest` never differs."""
+    """Where a sample's payloads first differ, membranes are on an edge; the share `fewest` never differs."""
     found, wanted, membranes, outputs = run_both(graph, inputs, steps)
     samples = len(by_sample(next(iter(found)), next(iter(found.values()))[0]))
     parted = np.zeros(samples, bool)
@@ -96,7 +96,9 @@ def images() -> Array:
 
 
 def compiled(model: str, **options: Any) -> Graph:
-    calibration = snnc.load_data(DIGITS / "digits_calibration.npz", normalise=snnc.Normalise(1 / 16), limit=48)
+    calibration = snnc.load_data(
+        DIGITS / "digits_calibration.npz", normalise=snnc.Normalise(1 / 16), limit=48
+    )
     return snnc.compile(DIGITS / f"{model}.onnx", calibration, **options)
 
 
@@ -134,7 +136,9 @@ def test_spiking_transformers_send_exactly_the_references_spikes(kind: str, imag
         x = images
     else:
         x = np.load(EXAMPLES / "saformer" / "events_test.npz")["x"][:, :8].astype(np.float32)
-    found, wanted, _, outputs = run_both(graph, {graph.inputs[0].name or "": x}, 4 if kind == "digits" else len(x))
+    found, wanted, _, outputs = run_both(
+        graph, {graph.inputs[0].name or "": x}, 4 if kind == "digits" else len(x)
+    )
     for node, payloads in found.items():
         np.testing.assert_array_equal(payloads, wanted[node], err_msg=str(node))
     for output, reference in outputs:

@@ -40,6 +40,8 @@ def towards_zero(model: ModelBuilder, u: str, codebook: Codebook) -> str:
 
 def multi(model: ModelBuilder, u: str, codebook: MultiSpike) -> str:
     """Clip, then round: the bounds are integers, so the order does not matter."""
+    if codebook.rounding == "burst":
+        return looked_up(model, u, codebook, 4)
     if codebook.rounding == "floor" and codebook.lo == 0:
         return towards_zero(model, u, codebook)
     return model.add("Round" if codebook.rounding == "nearest" else "Floor", [clip(model, u, codebook)])

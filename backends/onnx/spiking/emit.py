@@ -145,7 +145,8 @@ class Unroller:
         kind = DTYPES[value.type.dtype].kind
         if kind != "f" and how != "last" and not self.streams.invariant(value):
             raise BackendError(
-                f"an output of {value.type.dtype} varies in time: it has no mean", help="run with --decode last"
+                f"an output of {value.type.dtype} varies in time: it has no mean",
+                help="run with --decode last",
             )
         if how == "last" or kind == "b" or (how == "mean" and kind != "f"):
             return self.stacked(streams)

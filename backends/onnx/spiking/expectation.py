@@ -57,4 +57,6 @@ def prefix_sums(model: ModelBuilder, streams: Sequence[str]) -> list[str]:
 
 def means(model: ModelBuilder, sums: Sequence[str], like: Value) -> list[str]:
     """Return S(t)/t for every t; `like` has the element type."""
-    return [s if t == 1 else model.add("Div", [s, model.scalar(t, like)]) for t, s in enumerate(sums, start=1)]
+    return [
+        s if t == 1 else model.add("Div", [s, model.scalar(t, like)]) for t, s in enumerate(sums, start=1)
+    ]

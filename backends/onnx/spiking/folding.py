@@ -45,7 +45,7 @@ def other_axes(shape: Shape, batch: int, result: Shape, attributes: Mapping[str,
 
 
 def same_rows_in_front(shape: Shape, batch: int, result: Shape, attributes: Mapping[str, Any]) -> bool:
-    """As many elements lie in front of the batch axis as before, so a step stays one run of memory in each."""
+    """As many elements lie in front of the batch axis as before, so each step's stay neighbours."""
     target = batch_axis(result)
     assert target is not None
     return element_count(shape[:batch]) == element_count(result[:target]) and 0 not in (*shape, *result)
