@@ -71,6 +71,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "normalised": {},
     "biased": {"bias": np.array([[0.25], [-0.5]], np.float32)},
     "charged": {"initial": 0.5},
+    "charged per channel": {"initial": 0.5, "charge": np.array([[0.25], [-0.75]], np.float32)},
     "scaled": {
         "quantum": np.array([[0.5], [2.0]], np.float32),
         "scale": np.array([[0.5], [4.0]], np.float32),

@@ -9,6 +9,7 @@ from onnx import TensorProto, numpy_helper
 
 from snnc.backends.onnx.emitters.neuron import below_zero
 from snnc.backends.onnx.spiking.codebook import number, quantise, to_lines
+from snnc.backends.reference.state import starting_membrane
 from snnc.ir.types import DTYPES
 
 if TYPE_CHECKING:
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class Neuron:
-    """m(t) = v(t-1) + x(t) + b; k(t) = Q(m(t)/q); v(t) = m(t) - q k(t); y(t) = s k(t); v(0) = initial q."""
+    """m(t) = v(t-1) + x(t) + b; k(t) = Q(m(t)/q); v(t) = m(t) - q k(t); y(t) = s k(t).
+
+    v(0) = (initial + charge) q.
+    """
 
     def __init__(self, model: ModelBuilder, node: Node) -> None:
         self.model = model
@@ -51,11 +55,10 @@ class Neuron:
 
     def charge(self, x: str) -> str:
         """Return m(1)."""
-        initial = self.attributes["initial"]
-        if not initial:
+        start = starting_membrane(self.attributes)
+        if start is None:
             return self._biased(x)
-        start = self.model.constant(np.asarray(initial * self.attributes["quantum"], np.float32))
-        return self._biased(self.model.add("Add", [x, start]))
+        return self._biased(self.model.add("Add", [x, self.model.constant(start.astype(np.float32))]))
 
     def _integrate(self, membrane: str, x: str) -> str:
         return self._biased(self.model.add("Add", [membrane, x]))
