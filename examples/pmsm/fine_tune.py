@@ -1,22 +1,23 @@
 """Fine-tune the digits networks with 4-bit quantisers, compile them with `--method pmsm`, and measure.
 
 `python fine_tune.py` prints the tables of README.md and writes `digits_*_4bit.onnx` beside this file;
-`python fine_tune.py PART ...` runs only some of `rules`, `convert`, `steps` and `sweep`; a network's
-name leaves out the others. Seeded: the same processor and PyTorch give the same files.
+`python fine_tune.py PART ...` runs only some of `select`, `rules`, `convert`, `steps` and
+`sweep`; a network's name leaves out the others. Seeded: the same processor and PyTorch give the same files.
 """
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
+from sklearn.model_selection import StratifiedKFold
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -31,11 +32,11 @@ HERE = Path(__file__).parent
 DIGITS = HERE.parent / "digits"
 sys.path.insert(0, str(DIGITS))
 
-from data import CALIBRATION_SAMPLES, load_split  # noqa: E402 -- a script beside, not a package
+from data import CALIBRATION_SAMPLES, Samples, load_split  # noqa: E402 -- a script beside, not a package
 from train_cnn import digits_cnn  # noqa: E402 -- likewise
 from train_vgg import digits_vgg  # noqa: E402 -- likewise
-from train_vit import DigitsViT  # noqa: E402 -- likewise
-from training import LABEL_SMOOTHING, as_input, jitter, reproducible, strip  # noqa: E402 -- likewise
+from train_vit import EPOCHS, DigitsViT  # noqa: E402 -- likewise
+from training import LABEL_SMOOTHING, as_input, jitter, reproducible, strip, train  # noqa: E402 -- likewise
 
 Reset = Literal["subtract", "restart"]
 
@@ -44,9 +45,18 @@ BITS = 4
 RULES = ("mse", "energy", "entropy", "percentile", "max")
 DRAWS = 3  # of calibration images, for the comparison of rules
 SWEEP = (0.25, 0.5, 1.0, 2.0, 4.0)
-SWEEP_EPOCHS = 30
-# Fast enough to come back from a factor of 4 in so few epochs; what one theta per channel sees is noisier.
-SWEEP_RATE, SWEEP_THRESHOLD_RATE = 1e-3, {"tensor": 3e-2, "channel": 1e-2}
+# Fast enough to come back from a factor of 4; the transformer's weights wait longer for their thetas.
+SWEEP_CHANGES: dict[str, dict[str, Any]] = {
+    "tensor": {"epochs": 30, "rate": 1e-3, "threshold_rate": 3e-2},
+    "channel": {"epochs": 100, "rate": 1e-3, "threshold_rate": 3e-2, "warm_up": 0.2},
+}
+# The choice of a recipe: quarters of the training images, how many of them are held out in turn, copies.
+QUARTERS, HELD_OUT, COPIES = 4, 2, 8
+CANDIDATES: dict[str, dict[str, Any]] = {
+    "150 epochs": {"epochs": 150},
+    "150 epochs, teacher alone": {"epochs": 150, "labels": False},
+    "300 epochs": {"epochs": 300},
+}
 STEPS = (1, 2, 4, 8)
 RESETS: tuple[Reset, ...] = ("subtract", "restart")
 
@@ -61,6 +71,8 @@ class Recipe:
     rate: float
     threshold_rate: float
     per: Literal["tensor", "channel"]
+    warm_up: float = 0.1  # share of the steps
+    labels: bool = True  # else only the float network teaches
 
     @property
     def tuned(self) -> Path:
@@ -99,7 +111,7 @@ def assign(
 RECIPES = (
     Recipe("digits_cnn", digits_cnn, epochs=30, rate=2e-4, threshold_rate=6e-3, per="tensor"),
     Recipe("digits_vgg", digits_vgg, epochs=30, rate=2e-4, threshold_rate=6e-3, per="tensor"),
-    Recipe("digits_vit", DigitsViT, epochs=150, rate=1e-3, threshold_rate=1e-2, per="channel"),
+    Recipe("digits_vit", DigitsViT, epochs=300, rate=1e-3, threshold_rate=1e-2, per="channel"),
 )
 
 
@@ -148,12 +160,19 @@ def tuned(
         epochs=epochs,
         rate=recipe.rate,
         threshold_rate=recipe.threshold_rate,
+        warm_up=recipe.warm_up,
         weight_decay=5e-2,
         seed=SEED,
-        loss=partial(functional.cross_entropy, label_smoothing=LABEL_SMOOTHING),
+        loss=partial(functional.cross_entropy, label_smoothing=LABEL_SMOOTHING) if recipe.labels else nothing,
         teacher=teacher,
         augment=jitter,
     )
+
+
+def nothing(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return a loss that labels have no say in."""
+    del labels
+    return logits.new_zeros(())
 
 
 def table(title: str, columns: Sequence[str]) -> None:
@@ -185,22 +204,74 @@ def compare_rules(recipes: Sequence[Recipe], data: Data) -> None:
         row([recipe.name, str(bits), *cells])
 
 
+def folds() -> Iterator[tuple[Samples, Samples]]:
+    """Yield (training images less those held out, images held out); no image is held out twice."""
+    samples, _ = load_split()
+    quarters = StratifiedKFold(QUARTERS, shuffle=True, random_state=SEED)
+    for rest, held in islice(quarters.split(samples.x, samples.y), HELD_OUT):
+        yield Samples(samples.x[rest], samples.y[rest]), Samples(samples.x[held], samples.y[held])
+
+
+def select(recipes: Sequence[Recipe], data: Data) -> None:
+    """Compare ways to fine-tune the transformer on training images its float network never saw."""
+    del data
+    (recipe,) = [recipe for recipe in recipes if recipe.name == "digits_vit"] or sys.exit(
+        "error: select compares recipes for digits_vit alone"
+    )
+    splits = []
+    for rest, held in folds():
+        torch.manual_seed(SEED)
+        model = DigitsViT()
+        train(model, rest, epochs=EPOCHS, rate=2e-3, weight_decay=5e-2)
+        splits.append((model, rest, held))
+    table(
+        f"Recipes: accuracy on training images held out, and on {COPIES} jittered copies of each",
+        ["recipe", "held out", "jittered", "cross entropy, jittered"],
+    )
+    floats = [judge(model, held) for model, _, held in splits]
+    row(["float", *verdict(floats)])
+    for name, changes in CANDIDATES.items():
+        candidate, found = replace(recipe, **changes), []
+        for model, rest, held in splits:
+            x = as_input(rest)
+            quantised = initialised(candidate, model, BITS, x[:CALIBRATION_SAMPLES], "mse")
+            tuned(candidate, quantised, model, (x, torch.from_numpy(rest.y)), candidate.epochs)
+            found.append(judge(quantised, held))
+        row([name, *verdict(found)])
+
+
+def judge(model: nn.Module, held: Samples) -> tuple[float, float, float]:
+    """Return the accuracy on images, on jittered copies of them, and the cross entropy on the copies."""
+    x, y = as_input(held), torch.from_numpy(held.y)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        copies, labels = jitter(x.repeat(COPIES, 1, 1, 1)), y.repeat(COPIES)
+    with torch.no_grad():
+        loss = float(functional.cross_entropy(model(copies), labels))
+    return accuracy(model, x, y), accuracy(model, copies, labels), loss
+
+
+def verdict(found: Sequence[tuple[float, float, float]]) -> list[str]:
+    held, jittered, loss = np.mean(found, axis=0)
+    return [f"{held:.2f} %", f"{jittered:.2f} %", f"{loss:.3f}"]
+
+
 def sweep(recipes: Sequence[Recipe], data: Data) -> None:
     table(
-        f"The initial theta times a factor: test accuracy before and after {SWEEP_EPOCHS} epochs",
-        ["network", *(f"{factor}x" for factor in SWEEP)],
+        "The initial theta times a factor: test accuracy before and after fine-tuning",
+        ["network", "epochs", *(f"{factor}x" for factor in SWEEP)],
     )
     for recipe in recipes:
-        fast = replace(recipe, rate=SWEEP_RATE, threshold_rate=SWEEP_THRESHOLD_RATE[recipe.per])
+        fast = replace(recipe, **SWEEP_CHANGES[recipe.per])
         cells = []
         for factor in SWEEP:
             quantised = initialised(recipe, recipe.trained(), BITS, data.calibration, "mse")
             for part in quantisers(quantised).values():
                 part.set_levels(part.negative, part.positive, part.theta * factor)
             before = accuracy(quantised, data.test, data.labels)
-            tuned(fast, quantised, recipe.trained(), (data.x, data.y), SWEEP_EPOCHS)
+            tuned(fast, quantised, recipe.trained(), (data.x, data.y), fast.epochs)
             cells.append(f"{before:.2f} → {accuracy(quantised, data.test, data.labels):.2f} %")
-        row([recipe.name, *cells])
+        row([recipe.name, str(fast.epochs), *cells])
 
 
 def convert(recipes: Sequence[Recipe], data: Data) -> None:
@@ -241,6 +312,7 @@ def spiking(recipe: Recipe, steps: int, reset: Reset) -> list[StepResult]:
 
 
 PARTS = {
+    "select": select,
     "rules": compare_rules,
     "convert": convert,
     "steps": more_steps,
