@@ -45,7 +45,7 @@ class RaiseQuantisers(Pass):
         patterns: dict[str, tuple[Pattern, ...]] = {
             "floor": (raise_rounding,),
             "round": (raise_rounding,),
-            "dequantise": (raise_pair,),
+            "dequantise": (dequantise_first, raise_pair),
             "fake_quantise": (absorb_bounds, drop_repeated),
         }
         return rewrite(graph, patterns, context, self.name) or changed
@@ -238,6 +238,19 @@ def full_rank(scale: NDArray[np.float64], value: Value) -> NDArray[np.float32] |
 
 
 # Pairs.
+
+
+def dequantise_first(node: Node, rewriter: Rewriter) -> bool:
+    """dequantise(move(q)) -> move(dequantise(q)), of one scale, where nothing else reads them"""
+    move, given = node.operands[0].node, rewriter.graph.resolve(node)
+    if move is None or move.op.name not in MOVEMENT or move.op.name == "relu" or move.expect:
+        return False
+    if given["scale"].size > 1 or len(move.result.users) > 1 or rewriter.graph.is_output(move.result):
+        return False
+    real = rewriter.insert(node, "dequantise", [move.operands[0]], node.attributes)
+    moved = rewriter.insert(node, move.op.name, [real, *move.operands[1:]], move.attributes)
+    rewriter.replace(node, moved, absorbed=[move])
+    return True
 
 
 def raise_pair(node: Node, rewriter: Rewriter) -> bool:

@@ -43,9 +43,9 @@ def onnx_model(
         _signature(outputs),
         [numpy_helper.from_array(np.asarray(array), name) for name, array in (initializers or {}).items()],
     )
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=IR_VERSION, producer_name="test"
-    )
+    versions = {"": opset, **{node.domain: 1 for node in nodes if node.domain}}
+    opsets = [helper.make_opsetid(*version) for version in versions.items()]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="test")
     return onnx.shape_inference.infer_shapes(model)
 
 

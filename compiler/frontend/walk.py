@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from snnc.frontend.context import NodeContext, RejectedError, to_supported
-from snnc.frontend.handlers import handlers, spiking
+from snnc.frontend.handlers import CONTRIB_DOMAIN, contrib_handlers, handlers, spiking
 from snnc.frontend.loader import DEFAULT_DOMAINS, NEWEST_OPSET
 from snnc.frontend.metadata import decode_of
 from snnc.frontend.weights import NonFinite
@@ -205,10 +205,12 @@ def find_handler(node: onnx.NodeProto, opset: int, versions: Mapping[str, int]) 
     """Return the handler of a node, or refuse the operator; `versions` are those of other domains."""
     if node.domain == spiking.DOMAIN:
         return find_spiking_handler(node, versions.get(node.domain, 0))
+    if node.domain == CONTRIB_DOMAIN:
+        return find_contrib_handler(node)
     if node.domain not in DEFAULT_DOMAINS:
         raise RejectedError(
             f"operators of domain {node.domain!r} are not supported",
-            help=f"export the model with operators of the ONNX standard and of {spiking.DOMAIN} only",
+            help=f"use those of the ONNX standard, of {spiking.DOMAIN} and some of {CONTRIB_DOMAIN}",
         )
     table = handlers()
     if node.op_type not in table:
@@ -235,13 +237,24 @@ def find_spiking_handler(node: onnx.NodeProto, version: int) -> Handler:
     return spiking.HANDLERS[node.op_type]
 
 
+def find_contrib_handler(node: onnx.NodeProto) -> Handler:
+    table = contrib_handlers()
+    if node.op_type in table:
+        return table[node.op_type]
+    known = did_you_mean(node.op_type, table)
+    raise RejectedError(
+        f"operator {node.op_type} of domain {CONTRIB_DOMAIN} is not supported",
+        help=known
+        if known.startswith("did you")
+        else "snnc ops --onnx lists what is; optimise the model less",
+    )
+
+
 def _advice(op_type: str, table: Iterable[str]) -> str:
     if op_type in ("If", "Loop", "Scan"):
         return "control flow cannot become a network; export the model for fixed sizes so that it unrolls"
     if op_type in ("LSTM", "GRU", "RNN"):
         return "recurrent layers are not supported"
-    if op_type.startswith(("QLinear", "QGemm")):
-        return "quantise the model in QDQ format (QuantizeLinear and DequantizeLinear around float operators)"
     suggestion = did_you_mean(op_type, table)
     return suggestion if suggestion.startswith("did you") else "snnc ops --onnx lists what is"
 

@@ -303,14 +303,6 @@ def test_conv_refusals(op: str, inputs: dict[str, Any], reason: str) -> None:
         import_onnx(model)
 
 
-@pytest.mark.parametrize("op", ["MatMulInteger", "ConvInteger"])
-def test_integer_products_are_refused(op: str) -> None:
-    shapes: dict[str, Any] = {"x": (3, ("N", 2, 4, 4)), "w": (3, (2, 2, 4, 4))}
-    model = onnx_model([helper.make_node(op, ["x", "w"], ["y"])], shapes, ["y"])
-    with pytest.raises(UnsupportedOpError, match="has no decoded value"):
-        import_onnx(model)
-
-
 def test_constants_that_do_not_fit_are_refused() -> None:
     nodes = [
         helper.make_node("MatMul", ["a", "a"], ["b"], name="fold"),

@@ -12,6 +12,7 @@ from snnc.frontend.context import AlwaysRejected
 from snnc.frontend.handlers import (
     arithmetic,
     elementwise,
+    fused,
     images,
     indexing,
     logic,
@@ -19,6 +20,7 @@ from snnc.frontend.handlers import (
     normalisation,
     pooling,
     products,
+    qoperator,
     quantisation,
     reduction,
     shapes,
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from snnc.frontend.context import Handler
+
+CONTRIB_DOMAIN = "com.microsoft"
+"""The domain of the operators that onnxruntime's quantiser and optimisers write (its ContribOperators.md)."""
 
 FAMILIES = (
     elementwise,
@@ -48,16 +53,25 @@ FAMILIES = (
 
 
 def importable() -> list[str]:
-    """Return the operators that some model can use, in alphabetical order."""
-    return sorted(name for name, handler in handlers().items() if not isinstance(handler, AlwaysRejected))
+    """Return the operators that some model can use in alphabetical order, those of onnxruntime last."""
+    standard, contributed = (
+        sorted(name for name, handler in table.items() if not isinstance(handler, AlwaysRejected))
+        for table in (handlers(), contrib_handlers())
+    )
+    return [*standard, *(f"{CONTRIB_DOMAIN}.{name}" for name in contributed)]
+
+
+def contrib_handlers() -> Mapping[str, Handler]:
+    """Return the handlers of onnxruntime's own operators by type."""
+    return {**qoperator.HANDLERS, **fused.HANDLERS}
 
 
 @cache
 def handlers() -> Mapping[str, Handler]:
     """Return all handlers by ONNX operator type (of the default domain)."""
     table: dict[str, Handler] = {}
-    for family in FAMILIES:
-        for op_type, handler in family.HANDLERS.items():
+    for family in (*(family.HANDLERS for family in FAMILIES), qoperator.STANDARD):
+        for op_type, handler in family.items():
             assert op_type not in table, f"operator {op_type} has two handlers"
             table[op_type] = handler
     return table

@@ -33,8 +33,9 @@ def identity(ctx: NodeContext) -> Entry:
     return ctx.entry(0)
 
 
-def swish(ctx: NodeContext) -> Entry:
-    x, alpha = ctx.entry(0), ctx.attribute("alpha", 1.0)
+def swish(ctx: NodeContext, alpha: float = 1.0) -> Entry:
+    """x / (1 + exp(-alpha x)); `alpha` is the operator's default"""
+    x, alpha = ctx.entry(0), ctx.attribute("alpha", alpha)
     if alpha == 1:
         return ctx.emit("silu", [x])
     scaled = ctx.emit("mul", [x, np.asarray(alpha, np.float32)])

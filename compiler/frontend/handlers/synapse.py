@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from snnc.frontend.context import AlwaysRejected
 from snnc.ir.graph import Value
 from snnc.ir.ops.convolution import Window
 from snnc.ir.shapes import static_dim
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from snnc.ir.kernel_types import Array
 
 Ints = tuple[int, ...]
-
-QUANTISED_HELP = "export the quantised model with QuantizeLinear/DequantizeLinear around float operators"
 
 
 # Convolution.
@@ -162,6 +159,4 @@ HANDLERS: dict[str, Handler] = {
     "ConvTranspose": conv_transpose,
     "Gemm": gemm,
     "MatMul": matmul,
-    "ConvInteger": AlwaysRejected("integer convolution has no decoded value", QUANTISED_HELP),
-    "MatMulInteger": AlwaysRejected("an integer matrix product has no decoded value", QUANTISED_HELP),
 }
