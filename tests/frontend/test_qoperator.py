@@ -100,6 +100,7 @@ UNARY = {
     "QLinearAveragePool": {"kernel_shape": [3, 3], "strides": [1, 1], "pads": [1, 1, 1, 1]},
     "QLinearGlobalAveragePool": {"channels_last": 0},
     "QLinearSigmoid": {},
+    "QLinearSoftmax": {"axis": 1, "opset": 13},
     "QLinearLeakyRelu": {"alpha": 0.3},
 }
 

@@ -16,10 +16,9 @@ import onnx
 from snnc.frontend.context import AlwaysRejected, NodeContext, to_supported
 from snnc.frontend.handlers.arithmetic import binary
 from snnc.frontend.handlers.elementwise import function
-from snnc.frontend.handlers.normalisation import along_axis
+from snnc.frontend.handlers.normalisation import along_axis, axis
 from snnc.frontend.handlers.pooling import average_pool, global_average_pool
 from snnc.frontend.handlers.quantisation import dequantised, quantised
-from snnc.frontend.handlers.reduction import reduction
 from snnc.frontend.handlers.synapse import conv, gemm, matmul
 from snnc.ir.graph import Value
 
@@ -96,6 +95,14 @@ def quantised_gemm(ctx: NodeContext) -> Entry:
     return result(ctx, y, 7) if ctx.has(7) else y
 
 
+def softmax(ctx: NodeContext) -> Entry:
+    if ctx.attribute("opset", 13) < 13 and axis(ctx) != len(ctx.shape(ctx.entry(0))) - 1:
+        ctx.reject(
+            "it flattens the axes behind its own, as before opset 13", "quantise a model of a newer opset"
+        )
+    return along_axis(ctx, "softmax")
+
+
 def concat(ctx: NodeContext) -> Entry:
     """y_scale, y_zero_point, then (x, scale, zero point) of every part"""
     parts = [operand(ctx, place) for place in range(2, len(ctx.inputs), 3)]
@@ -142,8 +149,7 @@ HANDLERS: dict[str, Handler] = {
     "QLinearGlobalAveragePool": partial(elementwise, op=global_average_pool),
     "QLinearLeakyRelu": partial(elementwise, op=function("leaky_relu", alpha=0.01)),
     "QLinearMul": partial(pairwise, op=binary("mul")),
-    "QLinearReduceMean": partial(elementwise, op=partial(reduction, op="reduce_mean")),
     "QLinearSigmoid": partial(elementwise, op=function("sigmoid")),
-    "QLinearSoftmax": partial(elementwise, op=partial(along_axis, op="softmax")),
+    "QLinearSoftmax": partial(elementwise, op=softmax),
 }
 """Those of com.microsoft."""
