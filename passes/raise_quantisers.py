@@ -31,7 +31,8 @@ class RaiseQuantisers(Pass):
 
     y = q clip(floor(x / q + 1/2), lo, hi), the form PMSM and QCFS train, and y = q clip(round(x / q), lo, hi)
     are found whatever the order of factors and bounds; a ReLU or clip before a quantiser is one more bound;
-    a quantiser of values that are quantised so already goes.
+    a quantiser of values that are quantised so already goes. Levels that are only moved before they become
+    reals are moved as reals.
 
     Runs before simplify, which would merge their factors into the layers around them.
     """

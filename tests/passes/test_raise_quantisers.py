@@ -213,3 +213,22 @@ def test_quantising_again_what_only_moved_is_dropped() -> None:
     raised, _ = applied(graph, RaiseQuantisers())
     assert ops(raised) == ["fake_quantise", "max_pool", "reshape", "fake_quantise"]
     assert_same_function(graph, raised, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("readers", [1, 2])
+def test_levels_that_are_only_moved_become_reals_that_are(readers: int) -> None:
+    """The quantiser comes before what moves its levels, unless something else reads them."""
+    b = Builder(N, 4, 4, 4)
+    scale, zero = np.float32(0.1), np.array(90, np.uint8)
+    levels = b("quantise", b.x, scale=np.asarray(scale), zero_point=zero, axis=1)
+    pooled = b("max_pool", levels, kernel=(3, 3), strides=(2, 2), pads=(1, 1, 1, 1))
+    flat = b("reshape", pooled, shape=(N, 16))
+    outputs = {
+        f"y{reader}": b("dequantise", flat, scale=np.asarray(scale * (1 + reader)), zero_point=zero, axis=1)
+        for reader in range(readers)
+    }
+    graph = b.outputs(**outputs)
+    raised, _ = applied(graph, RaiseQuantisers())
+    moved = ["fake_quantise", "max_pool", "reshape"]
+    assert ops(raised) == (moved if readers == 1 else ops(graph))
+    assert_same_function(graph, raised, rtol=1e-6, atol=0)
