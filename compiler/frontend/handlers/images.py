@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from snnc.frontend.context import AlwaysRejected
 from snnc.frontend.handlers.movement import axes_of, cut
 from snnc.frontend.handlers.shapes import known_dims
 from snnc.ir.ops.resize import COORDINATES
@@ -123,4 +124,9 @@ HANDLERS: dict[str, Handler] = {
     "Resize": resize,
     "DepthToSpace": depth_to_space,
     "SpaceToDepth": space_to_depth,
+    "Col2Im": AlwaysRejected(
+        "no op of the IR adds overlapping blocks to an image",
+        "write it as a ConvTranspose whose weight is 1 for one place of the block per channel",
+    ),
+    "GridSample": AlwaysRejected("it samples the image at places computed at run time"),
 }

@@ -85,4 +85,8 @@ HANDLERS: dict[str, Handler] = {
     "ScatterElements": scatter_elements,
     "ScatterND": scatter_nd,
     "OneHot": AlwaysRejected("one-hot codes are not supported", "use Gather on a constant table"),
+    "TopK": AlwaysRejected(
+        "the places of the largest elements have no mean over time",
+        "end the model at the scores and take the largest from the decoded output",
+    ),
 }

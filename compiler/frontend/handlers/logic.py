@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from snnc.frontend.context import AlwaysRejected
 from snnc.frontend.handlers.arithmetic import binary
 from snnc.frontend.handlers.elementwise import function
 
@@ -21,4 +22,8 @@ HANDLERS: dict[str, Handler] = {
     "Xor": binary("logical_xor"),
     "Not": function("logical_not"),
     "IsNaN": function("is_nan"),
+    "IsInf": AlwaysRejected(
+        "whether a value is infinite has no mean over time, and decoded values are finite",
+        "export the model without this guard",
+    ),
 }
