@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from snnc.backends.onnx.builder import ModelBuilder
     from snnc.ir.codebooks import Codebook
+    from snnc.ir.shapes import Shape
 
 
 def number(model: ModelBuilder, value: float) -> str:
@@ -27,48 +28,51 @@ def clip(model: ModelBuilder, u: str, codebook: Codebook) -> str:
     return model.add("Clip", [u, number(model, payload.lo), number(model, payload.hi)])
 
 
-def binary(model: ModelBuilder, u: str, codebook: Binary) -> str:
+def binary(model: ModelBuilder, u: str, codebook: Binary, shape: Shape) -> str:
     reached = model.add("GreaterOrEqual", [u, number(model, 1)])
     return model.add("Cast", [reached], to=TensorProto.FLOAT)
 
 
-def towards_zero(model: ModelBuilder, u: str, codebook: Codebook) -> str:
+def towards_zero(model: ModelBuilder, u: str, codebook: Codebook, shape: Shape) -> str:
     """Clip, then drop what is behind the point: a cast to integers does that."""
     whole = model.add("Cast", [clip(model, u, codebook)], to=TensorProto.INT32)
     return model.add("Cast", [whole], to=TensorProto.FLOAT)
 
 
-def multi(model: ModelBuilder, u: str, codebook: MultiSpike) -> str:
+def multi(model: ModelBuilder, u: str, codebook: MultiSpike, shape: Shape) -> str:
     """Clip, then round: the bounds are integers, so the order does not matter."""
     if codebook.rounding == "burst":
-        return looked_up(model, u, codebook, 4)
+        return looked_up(model, u, codebook, shape, 4)
     if codebook.rounding == "floor" and codebook.lo == 0:
-        return towards_zero(model, u, codebook)
+        return towards_zero(model, u, codebook, shape)
     return model.add("Round" if codebook.rounding == "nearest" else "Floor", [clip(model, u, codebook)])
 
 
-def power(model: ModelBuilder, u: str, codebook: PowerOfTwo) -> str:
+def power(model: ModelBuilder, u: str, codebook: PowerOfTwo, shape: Shape) -> str:
     """A table of Q at all multiples of half or a quarter quantum, where its edges lie."""
     parts = 2 if codebook.firing == "below" else 4
     if not (codebook.dead_zone * parts).is_integer():
         return power_of_two(model, u, codebook)
-    return looked_up(model, u, codebook, parts)
+    return looked_up(model, u, codebook, shape, parts)
 
 
-def looked_up(model: ModelBuilder, u: str, codebook: Codebook, parts: int) -> str:
+def looked_up(model: ModelBuilder, u: str, codebook: Codebook, shape: Shape, parts: int) -> str:
     """Look Q(u) up, for a Q whose edges are multiples of 1/parts and belong to what is farther from 0.
 
-    A cast to integers rounds towards zero, and a negative index counts from the end of the table.
+    A cast to integers rounds towards zero, and a negative index counts from the end of the table. All lies
+    in one row: onnxruntime's GatherElements takes a fifteenth of Gather's time there.
     """
     low, high = parts * codebook.payload.lo, parts * codebook.payload.hi
     entries = np.concatenate([np.arange(high + 1), np.arange(low, 0)]).astype(np.float32) / parts
-    table = model.constant(codebook.quantise(entries) + np.float32(0), f"{codebook.name}.table")
+    row = (codebook.quantise(entries) + np.float32(0)).reshape(1, -1)
+    table = model.constant(row, f"{codebook.name}.table")
     scaled = model.add("Mul", [u, number(model, parts)])
     bounded = model.add("Clip", [scaled, number(model, low), number(model, high)])
-    return model.add("Gather", [table, model.add("Cast", [bounded], to=TensorProto.INT32)])
+    index = model.add("Reshape", [model.add("Cast", [bounded], to=TensorProto.INT32), model.ints([1, -1])])
+    return model.reshape(model.add("GatherElements", [table, index], axis=1), shape)
 
 
-QUANTISERS: dict[type, Callable[[ModelBuilder, str, Any], str]] = {
+QUANTISERS: dict[type, Callable[[ModelBuilder, str, Any, Shape], str]] = {
     Binary: binary,
     Ternary: towards_zero,
     MultiSpike: multi,
@@ -76,9 +80,9 @@ QUANTISERS: dict[type, Callable[[ModelBuilder, str, Any], str]] = {
 }
 
 
-def quantise(model: ModelBuilder, u: str, codebook: Codebook) -> str:
-    """Return Q(u)."""
-    return QUANTISERS[type(codebook)](model, u, codebook)
+def quantise(model: ModelBuilder, u: str, codebook: Codebook, shape: Shape) -> str:
+    """Return Q(u); u has the given shape, whatever its batch size."""
+    return QUANTISERS[type(codebook)](model, u, codebook, shape)
 
 
 def to_lines(model: ModelBuilder, payload: str, codebook: PowerOfTwo, axis: int, rank: int) -> str:

@@ -28,7 +28,7 @@ class Neuron:
     def __init__(self, model: ModelBuilder, node: Node) -> None:
         self.model = model
         self.attributes: dict[str, Any] = model.graph.resolve(node)
-        self.shape = node.result.type.shape
+        self.current, self.shape = node.operands[0].type.shape, node.result.type.shape
         self.parameters = {name: model.tensor(node, name) for name in ("bias", "scale", "negative")}
         quantum = self.attributes["quantum"]
         self.quantum = "" if (quantum == 1).all() else model.tensor(node, "quantum")
@@ -75,7 +75,7 @@ class Neuron:
         )
         if ratio:
             u = below_zero(self.model, "Div", u, ratio)
-        payload = quantise(self.model, u, self.attributes["codebook"])
+        payload = quantise(self.model, u, self.attributes["codebook"], self.current)
         return payload, below_zero(self.model, "Mul", payload, ratio) if ratio else payload
 
     def _reset(self, m: str, payload: str, value: str) -> str:
