@@ -1,9 +1,10 @@
-"""Time the reference simulator against onnxruntime, and compiling at scale.
+"""Time both backends against onnxruntime running the ANN, compare their payloads, time compiling at scale.
 
     python benchmarks/bench.py [--threads 2] [--short] [--openblas-kernels SkylakeX] [--json FILE]
 
-Prints a ratio per network, batch size and number of steps T: SNN time / (T x ANN time), the median over
-alternating rounds and its spread; then compile time and peak memory of a ViT-B/16.
+Prints a ratio per network, backend, batch size and number of steps T: SNN time / (T x ANN time), the
+median over alternating rounds and its spread; how many payloads are the same in both backends; then compile
+time and peak memory of a ViT-B/16.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from scale import Scale
-    from speed import Speed
+    from speed import Agreement, Speed
 
 BATCHES, STEPS = (1, 100), (1, 4)
 ROUNDS, SHORT_ROUNDS = 7, 3
+COMPARED = 20  # samples whose payloads are compared
 
 
 def arguments() -> argparse.Namespace:
@@ -47,6 +49,7 @@ def main() -> None:
     import speed
 
     found: list[Speed] = []
+    agreements: list[Agreement] = []
     for network in speed.NETWORKS:
         if network.missing:
             console.print(f"skipped {network.name}: {network.missing}")
@@ -54,7 +57,9 @@ def main() -> None:
         with console.status(f"measuring {network.name}"):
             rounds = SHORT_ROUNDS if options.short else ROUNDS
             found += speed.measure(network, BATCHES, STEPS, rounds, options.threads)
+            agreements += speed.agree(network, STEPS, COMPARED, options.threads)
     console.print(speed_table(found, options.threads))
+    console.print(agreement_table(agreements))
     large = None
     if not options.short:
         with console.status("compiling a ViT-B/16"):
@@ -65,6 +70,7 @@ def main() -> None:
             "threads": options.threads,
             "openblas_kernels": options.openblas_kernels,
             "speed": [asdict(one) for one in found],
+            "agreement": [asdict(one) for one in agreements],
             "scale": asdict(large) if large else None,
         }
         options.json.write_text(json.dumps(record, indent=1) + "\n")
@@ -72,12 +78,22 @@ def main() -> None:
 
 def speed_table(found: list[Speed], threads: int) -> Table:
     table = Table(title=f"SNN time / (T x ANN time), {threads} thread(s)")
-    for column in ("network", "batch", "T", "ratio", "spread", "ANN ms", "SNN ms"):
-        table.add_column(column, justify="left" if column == "network" else "right")
+    for column in ("network", "backend", "batch", "T", "ratio", "spread", "ANN ms", "SNN ms"):
+        table.add_column(column, justify="left" if column in ("network", "backend") else "right")
     for one in found:
         spread = f"{one.lowest:.2f}..{one.highest:.2f}"
         numbers = [f"{one.ratio:.2f}", spread, f"{one.ann_ms:.3f}", f"{one.snn_ms:.3f}"]
-        table.add_row(one.network, str(one.batch), str(one.steps), *numbers)
+        table.add_row(one.network, one.backend, str(one.batch), str(one.steps), *numbers)
+    return table
+
+
+def agreement_table(found: list[Agreement]) -> Table:
+    table = Table(title=f"the ONNX backend against the reference simulator, {COMPARED} samples")
+    for column in ("network", "T", "same payloads", "same class", "largest output difference"):
+        table.add_column(column, justify="left" if column == "network" else "right")
+    for one in found:
+        shares = [f"{100 * one.payloads:.3f} %", f"{100 * one.classes:.0f} %"]
+        table.add_row(one.network, str(one.steps), *shares, f"{one.difference:.1e}")
     return table
 
 

@@ -1,4 +1,4 @@
-"""Spiking time against ANN time: the reference simulator and onnxruntime on the same data and threads."""
+"""Spiking time against ANN time on the same data and threads, and the ONNX backend against the reference."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import snnc
+from snnc.backends.onnx.runtime import RuntimeModel
+from snnc.backends.onnx.spiking import OnnxSimulator, emit_spiking
 from snnc.source_model import SourceModel
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ class Speed:
     """Medians over the rounds; `ratio` is SNN time / (steps x ANN time), round by round."""
 
     network: str
+    backend: str
     batch: int
     steps: int
     ann_ms: float
@@ -88,14 +91,19 @@ def measure(
     """Compile a network and time it for every batch size and number of steps."""
     calibration = snnc.load_data(network.calibration, normalise=network.normalise)
     graph = snnc.compile(network.model, calibration=calibration)
-    simulator, source = snnc.Simulator(graph, threads=threads), SourceModel(network.model, threads=threads)
+    source = SourceModel(network.model, threads=threads)
+    backends = {
+        "reference": snnc.Simulator(graph, threads=threads),
+        "onnx": OnnxSimulator(graph, threads=threads),
+    }
     samples = snnc.load_data(network.test, normalise=network.normalise, limit=max(batches))
     results = []
     for batch in batches:
         inputs, _ = next(samples.batches(graph, batch))
         for t in steps:
-            pairs = alternate(partial(source.run, inputs), partial(simulator.run, inputs, t), rounds)
-            results.append(summarise(network.name, batch, t, pairs))
+            for name, simulator in backends.items():
+                pairs = alternate(partial(source.run, inputs), partial(simulator.run, inputs, t), rounds)
+                results.append(summarise(network.name, name, batch, t, pairs))
     return results
 
 
@@ -117,9 +125,57 @@ def turn(function: Callable[[], object]) -> float:
     return statistics.median(times)
 
 
-def summarise(network: str, batch: int, steps: int, pairs: list[tuple[float, float]]) -> Speed:
+def summarise(network: str, backend: str, batch: int, steps: int, pairs: list[tuple[float, float]]) -> Speed:
     ratios = [snn / (steps * ann) for ann, snn in pairs]
     ann, snn = np.median(np.array(pairs), axis=0) * 1e3
     return Speed(
-        network, batch, steps, float(ann), float(snn), statistics.median(ratios), min(ratios), max(ratios)
+        network,
+        backend,
+        batch,
+        steps,
+        float(ann),
+        float(snn),
+        statistics.median(ratios),
+        min(ratios),
+        max(ratios),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """The ONNX backend against the reference: shares of equal payloads and classes, largest difference."""
+
+    network: str
+    steps: int
+    payloads: float
+    classes: float
+    difference: float
+
+
+def agree(network: Network, steps: tuple[int, ...], samples: int, threads: int) -> list[Agreement]:
+    """Compare every payload of a compiled network, and its outputs, in both backends."""
+    graph = snnc.compile(
+        network.model, calibration=snnc.load_data(network.calibration, normalise=network.normalise)
+    )
+    data = snnc.load_data(network.test, normalise=network.normalise, limit=samples)
+    inputs, _ = next(data.batches(graph, samples))
+    neurons = [node for node in graph if node.op.neuron]
+    names = [str(node.attributes["site"]) for node in neurons]
+    results = []
+    for t in steps:
+        reference = snnc.Simulator(graph, threads=threads).run(inputs, t, record=names)
+        emitted = emit_spiking(graph, t, sites=[node.result for node in neurons])
+        model = RuntimeModel(emitted, "spiking", threads=threads, packed=True)
+        payloads = model.run(emitted.sites, inputs)
+        same = sum(int((k == reference.spikes[n]).sum()) for n, k in zip(names, payloads, strict=True))
+        (found,), (wanted,) = model.run(emitted.outputs, inputs), reference.outputs.values()
+        results.append(
+            Agreement(
+                network.name,
+                t,
+                same / sum(k.size for k in payloads),
+                float((found[-1].argmax(axis=1) == wanted[-1].argmax(axis=1)).mean()),
+                float(np.abs(found[-1] - wanted[-1]).max() / np.abs(wanted[-1]).max()),
+            )
+        )
+    return results

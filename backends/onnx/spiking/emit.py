@@ -17,6 +17,7 @@ from snnc.backends.onnx.spiking.folding import can_fold
 from snnc.backends.onnx.spiking.neuron import Lif, Neuron, delay
 from snnc.backends.onnx.spiking.streams import Streams
 from snnc.ir.errors import BackendError, OptionError
+from snnc.ir.op import Role
 from snnc.ir.shapes import batch_axis
 from snnc.ir.types import DTYPES
 
@@ -44,6 +45,7 @@ class Unroller:
     def __init__(self, model: ModelBuilder, steps: int) -> None:
         self.model = model
         self.streams = Streams(model, steps)
+        self.stepwise = wanted_stepwise(model.graph)
         self.steps = steps
 
     def every_step(self, node: Node, write: Callable[[Sequence[str]], str]) -> None:
@@ -52,37 +54,39 @@ class Unroller:
         moving = [value for value in operands if not streams.invariant(value)]
         if not moving:
             streams.put_once(result, write([streams.once(value) for value in operands]))
-        elif can_fold(node, moving, self.model.graph.resolve(node)):
+        elif self.folds(node, moving):
             streams.put_folded(result, write([streams.folded(value) for value in operands]))
         else:
             steps = zip(*(streams.at_steps(value) for value in operands), strict=True)
             streams.put_steps(result, [write(inputs) for inputs in steps])
+
+    def folds(self, node: Node, moving: Sequence[Value]) -> bool:
+        """Tell whether to take all steps at once.
+
+        Weights should be read once. For the others it depends on what joins or cuts fewer streams.
+        """
+        if not can_fold(node, moving, self.model.graph.resolve(node)):
+            return False
+        in_steps = node.result in self.stepwise and not node.op.synaptic
+        return not in_steps or all(self.streams.is_folded(value) for value in moving)
 
     def pure(self, node: Node) -> None:
         emitter = EMITTERS[node.op.name]
         self.every_step(node, lambda inputs: emitter(self.model, node, inputs))
 
     def expectation(self, node: Node) -> None:
-        """F of the means, folded if F folds; then the differences."""
+        """F of the means, step by step, and the differences of neighbours."""
         streams, operands = self.streams, node.operands
         moving = [index for index, value in enumerate(operands) if not streams.invariant(value)]
         if not moving or self.steps == 1:
             self.pure(node)
             return
         expected, emitter = Expectation(self.model, node, len(moving)), EMITTERS[node.op.name]
-        inner = Streams(self.model, self.steps)
-        for index, value in enumerate(operands):
-            if index in moving:
-                inner.put_steps(value, expected.means(index, streams.at_steps(value)))
-            else:
-                inner.put_once(value, streams.once(value))
-        if can_fold(node, [operands[index] for index in moving], self.model.graph.resolve(node)):
-            folded = emitter(self.model, node, [inner.folded(value) for value in operands])
-            inner.put_folded(node.result, folded)
-        else:
-            steps = zip(*(inner.at_steps(value) for value in operands), strict=True)
-            inner.put_steps(node.result, [emitter(self.model, node, inputs) for inputs in steps])
-        streams.put_steps(node.result, expected.differences(inner.at_steps(node.result)))
+        inputs = [list(streams.at_steps(value)) for value in operands]
+        for index in moving:
+            inputs[index] = expected.means(index, inputs[index])
+        values = [emitter(self.model, node, step) for step in zip(*inputs, strict=True)]
+        streams.put_steps(node.result, expected.differences(values))
 
     def neuron(self, node: Node) -> None:
         """A neuron that runs one step, or forgets everything between two, is a quantiser."""
@@ -152,6 +156,15 @@ class Unroller:
             return self.stacked(streams)
         sums = prefix_sums(self.model, streams)
         return self.stacked(sums if how == "sum" else means(self.model, sums, value))
+
+
+def wanted_stepwise(graph: Graph) -> set[Value]:
+    """Return the streams that are read step by step in the end: by what remembers, or as an output."""
+    wanted = {output.value for output in graph.outputs}
+    for node in reversed(list(graph)):
+        if node.op.role is Role.STATEFUL or node.expect or (node.result in wanted and not node.op.synaptic):
+            wanted.update(node.operands)
+    return wanted
 
 
 STATEFUL: dict[str, Unroll] = {"neuron": Unroller.neuron, "lif": Unroller.lif, "delay": Unroller.delay}

@@ -33,6 +33,9 @@ class Neuron:
         quantum = self.attributes["quantum"]
         self.quantum = "" if (quantum == 1).all() else model.tensor(node, "quantum")
 
+        scale = self.attributes["scale"]
+        self.sends_charge = scale is not None and np.array_equal(scale, quantum)  # y(t) = q k(t)
+
     @property
     def forgets(self) -> bool:
         """Every step starts from v(0)."""
@@ -46,7 +49,7 @@ class Neuron:
             payload, value = self._fire(m)
             sent.append(self._output(payload, value))
             if t < len(currents):
-                membrane = self._reset(m, payload, value)
+                membrane = self._reset(m, payload, value, sent[-1])
         return sent
 
     def once(self, x: str) -> str:
@@ -78,12 +81,14 @@ class Neuron:
         payload = quantise(self.model, u, self.attributes["codebook"], self.current)
         return payload, below_zero(self.model, "Mul", payload, ratio) if ratio else payload
 
-    def _reset(self, m: str, payload: str, value: str) -> str:
+    def _reset(self, m: str, payload: str, value: str, sent: str) -> str:
         """Return v(t)."""
         model = self.model
         if self.attributes["reset"] == "zero":
             silent = model.add("Equal", [payload, number(model, 0)])
             return model.add("Where", [silent, m, number(model, 0)])
+        if self.sends_charge:
+            return model.add("Sub", [m, sent])
         return model.add("Sub", [m, model.add("Mul", [self.quantum, value]) if self.quantum else value])
 
     def _output(self, payload: str, value: str) -> str:

@@ -49,6 +49,11 @@ class Streams:
         """Tell whether a stream is the same at every step."""
         return bool(self._forms[value].once)
 
+    def is_folded(self, value: Value) -> bool:
+        """Tell whether the folded form is there already."""
+        forms = self._forms[value]
+        return bool(forms.folded) or self.count == 1
+
     def once(self, value: Value) -> str:
         assert self.invariant(value)
         return self._forms[value].once

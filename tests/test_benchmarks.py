@@ -1,0 +1,29 @@
+"""The benchmark of the backends, in its shortest form."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+def test_both_backends_are_timed_and_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import speed
+
+    monkeypatch.setattr(speed, "TURN_SECONDS", 0.01)
+    digits = speed.NETWORKS[0]
+    rows = speed.measure(digits, batches=(1, 5), steps=(1, 2), rounds=1, threads=1)
+    assert {(row.backend, row.batch, row.steps) for row in rows} == {
+        (backend, batch, steps) for backend in ("reference", "onnx") for batch in (1, 5) for steps in (1, 2)
+    }
+    assert all(row.lowest <= row.ratio <= row.highest for row in rows)
+    (first,) = speed.agree(digits, steps=(1,), samples=10, threads=1)
+    assert first.payloads > 0.99
+    assert first.difference < 0.01
+    del sys.modules["speed"]
