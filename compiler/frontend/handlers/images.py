@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Ints = tuple[int, ...]
 
+ROUNDING = 1e-3  # pixels that a size may be off because its scale is a rounded number
+
 
 def pad(ctx: NodeContext) -> Entry:
     x = ctx.entry(0)
@@ -101,7 +103,8 @@ def resize_targets(ctx: NodeContext, shape: Shape, axes: Ints) -> tuple[Array | 
         scales[axis] = scale
         wanted = np.float32(dim) * np.float32(scale)
         sizes[axis] = int(np.floor(wanted))
-        if sizes[axis] != wanted and ctx.attribute("coordinate_transformation_mode", "") == "align_corners":
+        part = wanted - np.floor(wanted)
+        if part > ROUNDING and ctx.attribute("coordinate_transformation_mode", "") == "align_corners":
             # The standard's reference places the last corner at the fraction, onnxruntime at the whole pixel.
             ctx.reject(
                 f"it aligns corners at a size of {wanted:g} pixels, on which runtimes disagree",
