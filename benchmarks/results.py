@@ -15,17 +15,12 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
-from snnc.backends.reference import Simulator
-from snnc.data import Dataset, Normalise, load_data
+from snnc.data import Normalise, load_data
 from snnc.driver import Options, compile_model
 from snnc.evaluation import Evaluation, evaluate
-from snnc.source_model import SourceModel
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("SNNC_SHARED", ROOT.parent / "shared")) / "models"
-REAL = ROOT / ".real"
 DIGITS = ROOT / "examples" / "digits"
 CIFAR_MEAN, CIFAR_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -146,39 +141,6 @@ def table(case: Case, result: Evaluation) -> str:
     return "\n".join([*lines, ""])
 
 
-def sentence_encoder() -> str:
-    """Return the table of the pretrained sentence encoder: cosine of mean-pooled embeddings."""
-    model, steps = REAL / "minilm.onnx", 8
-    data = load_data(REAL / "test.npz")
-    graph = compile_model(model, load_data(REAL / "calib.npz")).graph
-    expected = embeddings(next(iter(SourceModel(model).run(dict(data.arrays)).values())), data)
-    run = Simulator(graph).run(dict(data.arrays), steps)
-    spikes = evaluate(graph, model, data, steps, metric="cosine").steps
-    lines = [
-        "### MiniLM-L6 sentence encoder: `multi-spike`, calibrated",
-        "",
-        f"{len(expected)} sentences; cosine of the sentence embedding with the ANN's.",
-        "",
-        "| T | mean cosine | worst cosine | unit spikes / neuron / step | energy / ANN fp32 |",
-        "|---|---|---|---|---|",
-    ]
-    for t in (1, 2, 4, 8):
-        cosine = (embeddings(next(iter(run.outputs.values()))[t - 1], data) * expected).sum(axis=1)
-        step = spikes[t - 1]
-        lines.append(
-            f"| {t} | {cosine.mean():.4f} | {cosine.min():.4f} | {step.unit_spikes_per_neuron:.2f} "
-            f"| {step.energy.ratio_fp32:.2f} |"
-        )
-    return "\n".join([*lines, ""])
-
-
-def embeddings(hidden: np.ndarray, data: Dataset) -> np.ndarray:
-    """Return the mean of the hidden states over the unmasked tokens, at unit length."""
-    mask = np.asarray(data.arrays["attention_mask"], np.float64)[..., None]
-    mean = (hidden * mask).sum(axis=1) / mask.sum(axis=1)
-    return mean / np.linalg.norm(mean, axis=1, keepdims=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--short", action="store_true", help="only the example networks, default method")
@@ -191,9 +153,14 @@ def main() -> None:
             continue
         tables.append(table(case, measure(case)))
         print(tables[-1], flush=True)
-    if (REAL / "minilm.onnx").exists() and not options.short:
-        tables.append(sentence_encoder())
-        print(tables[-1], flush=True)
+    import budgets
+    import sentences
+    import spiking
+
+    for section in (budgets.tables, sentences.tables, spiking.tables):
+        for found in section(short=options.short):
+            tables.append(found)
+            print(found, flush=True)
     if options.write:
         options.write.write_text("\n".join([INTRODUCTION, *tables]))
 

@@ -227,10 +227,10 @@ def test_numpy_numbers_print_as_numbers() -> None:
 
 def test_ten_thousand_nodes_parse_in_seconds() -> None:
     text = print_graph(deep_graph(10_000))
-    begin = time.monotonic()
+    begin = time.process_time()
     graph = parse_graph(text)
-    # Two seconds on an idle machine; the bound only catches work that grows with the square.
-    assert time.monotonic() - begin < 20
+    # Two seconds of processor time; the bound only catches work that grows with the square.
+    assert time.process_time() - begin < 20
     assert len(graph) == 10_000
 
 
@@ -238,9 +238,9 @@ def test_a_million_inline_elements_parse_in_seconds() -> None:
     graph = Graph("g")
     graph.constant_value(np.linspace(-1, 1, 1_000_000).astype(np.float32), "t")
     text = print_graph(graph, inline_limit=None)
-    begin = time.monotonic()
+    begin = time.process_time()
     parsed = parse_graph(text)
-    assert time.monotonic() - begin < 20
+    assert time.process_time() - begin < 20
     assert np.array_equal(parsed.tensors["t"], graph.tensors["t"])
 
 
