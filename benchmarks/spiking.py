@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SAFORMER = ROOT / "examples" / "saformer"
-FASHION = SAFORMER / "build" / "fashion_test.npz"
 HEAD = (
     "data", "network", "parameters", "T", "accuracy %", "unit spikes / neuron / step", "energy, nJ",
     "energy / softmax ViT", "real multiplications behind the first layer",
@@ -40,8 +40,21 @@ def data_sets(*, short: bool) -> Iterator[tuple[str, Dataset, tuple[int, ...]]]:
     yield "digits", load_data(DIGITS / "digits_test.npz", normalise=Normalise(1 / 16)), (1, 2, 4)
     if not short:
         yield "events", load_data(SAFORMER / "events_test.npz"), (1, 2, 4, 8)
-    if FASHION.exists() and not short:
-        yield "fashion", load_data(FASHION, normalise=Normalise(1 / 256)), (1, 2, 4)
+    if not short and (found := fashion()) is not None:
+        yield "fashion", found, (1, 2, 4)
+
+
+def fashion() -> Dataset | None:
+    """Return the test images of Fashion-MNIST as the example reads them, if Debian's package is installed."""
+    sys.path.append(str(SAFORMER))
+    import saformer_data
+
+    try:
+        split = saformer_data.fashion()
+    except saformer_data.NoDataError as error:
+        print(f"skipped: {error}", file=sys.stderr)
+        return None
+    return Dataset({"image": split.x_test.numpy()}, split.y_test.numpy(), Normalise(1 / 256), "Fashion-MNIST")
 
 
 def parameters(model: Path) -> int:
