@@ -36,7 +36,7 @@ def compile(
     per: Literal["channel", "tensor"] | None = None,
     batch_norm: Literal["weights", "thresholds"] = "weights",
     coding: Literal["rate", "differential"] = "rate",
-    reset: Literal["subtract", "zero", "restart"] = "subtract",
+    reset: Literal["subtract", "zero", "restart"] | None = None,
     energy: float | None = None,
     max_loss: float | None = None,
     pipeline: str | None = None,
@@ -63,7 +63,7 @@ def compile(
     check_choice("decode", decode, (None, *DECODES))
     check_choice("batch_norm", batch_norm, ("weights", "thresholds"))
     check_choice("coding", coding, CODINGS)
-    check_choice("reset", reset, RESETS)
+    check_choice("reset", reset, (None, *RESETS))
     settings = Settings(levels, thresholds, per, batch_norm, coding, reset)
     options = Options(
         method, settings, steps, pipeline, shapes, energy=energy, max_loss=max_loss, decode=decode

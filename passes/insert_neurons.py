@@ -41,8 +41,9 @@ class InsertNeurons(Pass):
     (first=neuron).
 
     A quantiser that came with the network becomes the neuron that computes it exactly in one step
-    (quantisers=exact), or one that spreads it over steps as spikes of its largest value, half charged
-    (quantisers=rate: QCFS). trained=true refuses a network that has none.
+    (quantisers=exact), in every step, as with reset=restart (quantisers=repeat), or one that spreads it over
+    steps as spikes of its largest value, half charged (quantisers=rate: QCFS). trained=true refuses a network
+    that has none.
 
     codebook=multi has 2^levels payloads (choose-thresholds keeps their resolution and adds headroom), and
     rounding=burst spends fewer unit spikes on them than rounding=nearest;
@@ -58,7 +59,7 @@ class InsertNeurons(Pass):
     levels: int = 6
     rounding: Literal["burst", "nearest"] = "burst"
     first: Literal["analog", "neuron"] = "analog"
-    quantisers: Literal["exact", "rate"] = "exact"
+    quantisers: Literal["exact", "repeat", "rate"] = "exact"
     trained: bool = False
     firing: Literal["below", "nearest"] = "below"
     dead_zone: float = 0.5
@@ -82,7 +83,8 @@ class InsertNeurons(Pass):
 
     def run(self, graph: Graph, context: PassContext) -> bool:
         refuse_spiking(graph, self.name)
-        if self.reset != "subtract" and graph.coding == "differential":
+        forgetful = self.reset != "subtract" or self.quantisers == "repeat"
+        if forgetful and graph.coding == "differential":
             how = "reset to zero" if self.reset == "zero" else "restart"
             raise OptionError(
                 f"neurons in differential coding cannot {how}: it would forget what is not sent yet",
@@ -97,7 +99,8 @@ class InsertNeurons(Pass):
                 continue
             # A quantiser of what are spikes already is one more neuron; a ReLU of spikes is none.
             if node.op.name == "fake_quantise":
-                quantiser_to_neuron(node, rewriter, at_once=self.quantisers == "exact", reset=self._reset)
+                reset = "restart" if self.quantisers == "repeat" else self._reset
+                quantiser_to_neuron(node, rewriter, at_once=self.quantisers != "rate", reset=reset)
             elif is_real(node.operands[0]):
                 self._absorb(node, rewriter)
         analog = analog_values(graph) if self.first == "analog" else set()

@@ -70,11 +70,34 @@ def test_binary_spikes_prepared_for_two_steps_answer_after_two() -> None:
 
 def test_trained_quantisers_are_required_by_pmsm_and_spread_over_steps_by_qcfs() -> None:
     (neurons,) = passes_of("pmsm", InsertNeurons)
-    assert (neurons.trained, neurons.quantisers, neurons.levels) == (True, "exact", 8)
+    assert (neurons.trained, neurons.quantisers, neurons.levels) == (True, "repeat", 8)
     (neurons,) = passes_of("qcfs", InsertNeurons)
     assert (neurons.trained, neurons.quantisers, neurons.codebook) == (False, "rate", "binary")
     (thresholds,) = passes_of("qcfs", ChooseThresholds)
     assert (thresholds.rule, thresholds.per, thresholds.initial) == ("percentile", "channel", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "quantisers", "reset"),
+    [
+        ({}, "repeat", "subtract"),
+        ({"coding": "differential"}, "exact", "subtract"),
+        ({"reset": "subtract"}, "exact", "subtract"),
+        ({"reset": "restart"}, "exact", "restart"),
+    ],
+    ids=str,
+)
+def test_pmsm_repeats_the_trained_network_unless_told_otherwise(
+    settings: dict[str, Any], quantisers: str, reset: str
+) -> None:
+    (neurons,) = passes_of("pmsm", InsertNeurons, **settings)
+    assert (neurons.quantisers, neurons.reset) == (quantisers, reset)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_reset_that_is_given_wins(method: str) -> None:
+    resets = [passes_of(method, InsertNeurons, reset=given)[0].reset for given in (None, "restart")]
+    assert resets == ["subtract", "restart"]
 
 
 def test_the_profiles_of_ecmt() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import onnx
@@ -16,6 +16,7 @@ from snnc.backends.reference import Simulator
 from snnc.driver import Options, compile_model
 from snnc.ir.codebooks import Binary, MultiSpike
 from snnc.ir.errors import PassError
+from snnc.methods import Settings
 from tests.exactness import assert_exact_at_the_first_step, relative_errors, run_source
 from tests.harness import onnx_model
 
@@ -96,9 +97,11 @@ def test_operators_on_integers_are_exact(statically_quantised: Any, name: str) -
     assert (found.argmax(1) == wanted.argmax(1)).all()
 
 
-def test_more_steps_are_no_worse(statically_quantised: Any) -> None:
+@pytest.mark.parametrize("reset", [None, "subtract"])
+def test_more_steps_are_no_worse(reset: Literal["subtract"] | None, statically_quantised: Any) -> None:
     x, y = images("digits_test.npz", 600)
-    graph = compile_model(statically_quantised("digits_cnn", "QUInt8"), None, Options(method="pmsm")).graph
+    options = Options(method="pmsm", settings=Settings(reset=reset))
+    graph = compile_model(statically_quantised("digits_cnn", "QUInt8"), None, options).graph
     outputs = Simulator(graph).run(x, 4).outputs["logits"]
     right = [(decoded.argmax(1) == y).mean() for decoded in outputs]
     assert min(right[1:]) >= right[0]

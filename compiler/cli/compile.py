@@ -111,7 +111,7 @@ class MethodOption(click.Option):
     "--reset",
     type=click.Choice(["subtract", "zero", "restart"]),
     help="What a step leaves in membranes: the rest (zero: none after a spike, for binary and ternary"
-    " neurons), or what they began with.  [default: subtract]",
+    " neurons), or what they began with.  [default: the method's]",
 )
 @click.option(
     "--energy",

@@ -31,7 +31,7 @@ class Settings:
     per: Literal["channel", "tensor"] | None = None
     batch_norm: Literal["weights", "thresholds"] = "weights"
     coding: Literal["rate", "differential"] = "rate"
-    reset: Literal["subtract", "zero", "restart"] = "subtract"
+    reset: Literal["subtract", "zero", "restart"] | None = None
     steps: int = 4
 
 
@@ -58,7 +58,9 @@ class Method:
     def pipeline(self, settings: Settings) -> list[Pass]:
         """Return the passes from an imported graph to a spiking one."""
         coding = [SetCoding(settings.coding)] if settings.coding != "rate" else []
-        neurons = replace(self.neurons(settings), reset=settings.reset)
+        neurons = self.neurons(settings)
+        if settings.reset is not None:
+            neurons = replace(neurons, reset=settings.reset)
         return [
             *analog_pipeline(settings.batch_norm),
             *self.preparations(settings),

@@ -38,7 +38,7 @@ class DirectMethod:
                 f"{self.name} chooses no {given[0]}: the neurons' thresholds were trained",
                 help="leave the option out",
             )
-        if settings.coding != "rate" or settings.reset != "subtract":
+        if settings.coding != "rate" or settings.reset not in (None, "subtract"):
             changed = "coding" if settings.coding != "rate" else "reset"
             raise OptionError(
                 f"{self.name} cannot change the {changed}: the neurons were trained as they are",

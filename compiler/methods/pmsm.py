@@ -11,7 +11,14 @@ LEVELS = 8
 
 
 def neurons(settings: Settings) -> InsertNeurons:
-    return InsertNeurons(codebook="multi", levels=settings.levels or LEVELS, trained=True)
+    # The network that more steps tend to was never trained. Differential coding needs what a step leaves.
+    repeat = settings.reset is None and settings.coding == "rate"
+    return InsertNeurons(
+        codebook="multi",
+        levels=settings.levels or LEVELS,
+        quantisers="repeat" if repeat else "exact",
+        trained=True,
+    )
 
 
 def thresholds(settings: Settings) -> ChooseThresholds:

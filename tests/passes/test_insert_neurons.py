@@ -186,6 +186,22 @@ def test_a_quantiser_spread_over_steps(
     assert found["quantum"].tolist() == found["scale"].tolist() == [[threshold]]
 
 
+def test_quantisers_that_repeat_restart_and_other_neurons_keep_their_remainder() -> None:
+    b = Builder(N, 4)
+    scale = np.full((1, 1), 0.5, np.float32)
+    inner = linear(b, b("fake_quantise", linear(b, b.x), scale=scale, lo=-8, hi=7))
+    spiking, _ = applied(b.outputs(y=linear(b, inner)), InsertNeurons(quantisers="repeat"))
+    neurons = [spiking.resolve(node) for node in spiking if node.op.name == "neuron"]
+    assert [given["reset"] for given in neurons] == ["restart", "subtract"]
+
+
+def test_quantisers_cannot_repeat_in_differential_coding() -> None:
+    graph = quantised(0, 15).graph
+    graph.coding = "differential"
+    with pytest.raises(OptionError, match="differential coding cannot restart"):
+        applied(graph, InsertNeurons(quantisers="repeat"))
+
+
 def test_a_quantiser_of_spikes_is_one_more_neuron() -> None:
     b = Builder(N, 4)
     scales = [np.full((1, 1), scale, np.float32) for scale in (0.5, 0.7)]
