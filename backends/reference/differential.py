@@ -88,10 +88,7 @@ class DifferentialExpectState(ExpectState):
 
     def step(self, t: int, operands: Sequence[Array], last: bool) -> Array:
         if t == 1:
-            if not last:
-                self._start([operands[index] for index in self.moving])
-            self._previous = self._evaluate(operands)
-            return self._previous
+            return self._first(operands, last)
         values, times = list(operands), np.float32(t)
         for decoded, index in zip(self._sums, self.moving, strict=True):
             np.add(decoded, operands[index] / times, out=decoded)

@@ -175,16 +175,20 @@ class ExpectState:
 
     def step(self, t: int, operands: Sequence[Array], last: bool) -> Array:
         if t == 1:
-            if not last:
-                self._start([operands[index] for index in self.moving])
-            self._previous = self._evaluate(operands)
-            return self._previous
+            return self._first(operands, last)
         for total, index in zip(self._sums, self.moving, strict=True):
             np.add(total, operands[index], out=total)
         current = self._accumulated(t, list(operands))
         result = np.subtract(current, self._previous, out=self._previous)
         self._previous = current
         return result
+
+    def _first(self, operands: Sequence[Array], last: bool) -> Array:
+        """O(1) = F(x(1)), in either coding."""
+        if not last:
+            self._start([operands[index] for index in self.moving])
+        self._previous = self._evaluate(operands)
+        return self._previous
 
     def _start(self, streams: Sequence[Array]) -> None:
         """S(1) = x(1)."""

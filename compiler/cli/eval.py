@@ -13,6 +13,7 @@ from snnc.cli.options import (
     decode_option,
     example,
     json_option,
+    metric_option,
     model_option,
     network_argument,
     quiet_option,
@@ -45,11 +46,7 @@ if TYPE_CHECKING:
 @test_data_option
 @steps_option
 @decode_option
-@click.option(
-    "--metric",
-    type=click.Choice(["accuracy", "relative_error", "cosine"]),
-    help="What to compare.  [default: accuracy if there are labels, else relative_error]",
-)
+@metric_option
 @memory_option
 @data_options
 @shape_option

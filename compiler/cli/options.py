@@ -54,6 +54,13 @@ test_data_option = click.option(
 )
 
 
+metric_option = click.option(
+    "--metric",
+    type=click.Choice(["accuracy", "relative_error", "cosine"]),
+    help="What to compare.  [default: accuracy if there are labels, else relative_error]",
+)
+
+
 decode_option = click.option(
     "--decode",
     type=click.Choice(["mean", "sum", "last"]),

@@ -14,6 +14,7 @@ from snnc.cli.options import (
     data_options,
     decode_option,
     example,
+    metric_option,
     model_option,
     network_argument,
     quiet_option,
@@ -49,11 +50,7 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", required=True, type=FILE, metavar="FILE.html", help="The page to write.")
 @steps_option
 @decode_option
-@click.option(
-    "--metric",
-    type=click.Choice(["accuracy", "relative_error", "cosine"]),
-    help="What to compare.  [default: accuracy if there are labels, else relative_error]",
-)
+@metric_option
 @data_options
 @shape_option
 @quiet_option
