@@ -14,7 +14,7 @@ export PIP_NO_INPUT := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test real bench results methods ablation conformance clean FORCE
+.PHONY: help demo test real bench results methods ablation conformance reference docs clean FORCE
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -57,6 +57,13 @@ ablation: $(VENV)/installed  ## measure what every rule for thresholds is worth 
 conformance: $(VENV)/installed-dev  ## run ONNX's own node tests (docs/conformance.md)
 	$(BIN)/python -m tests.conformance.table --write docs/conformance.md
 
+reference: $(VENV)/installed  ## write the reference pages from the code (docs/reference)
+	$(BIN)/python -m snnc.reference --write docs/reference
+
+docs: $(VENV)/installed-dev  ## build the documentation site (build/site)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "open build/site/index.html; with search: $(BIN)/python -m http.server --directory build/site"
+
 clean:  ## remove what make made
 	rm -rf build dist $(VENV) $(REAL) .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find $(SOURCES) tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
@@ -78,7 +85,7 @@ $(VENV)/installed: pyproject.toml $(VENV)/modules
 # torch first and pinned: nothing that is installed after it may bring another one.
 $(VENV)/installed-dev: pyproject.toml $(VENV)/modules
 	$(BIN)/python -m pip install --quiet torch==2.13.0
-	$(BIN)/python -m pip install --quiet --editable '.[torch,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[torch,dev,docs]'
 	@touch $@ $(VENV)/installed
 
 $(REAL)/minilm.onnx: tests/real/export_minilm.py
