@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from snnc.cli import main
 from snnc.reference import markup
 from snnc.reference.markup import fenced
 
-WIDTH = 96  # columns of a help page
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WIDTH = 84  # columns of a help page
 INTRODUCTION = """What `snnc COMMAND --help` prints. Every refusal is one message that says what, where and
 what to do, and an exit code that is not 0."""
 
 
 def page() -> str:
-    sections = [section("snnc", main, None)]
-    sections += [section(f"snnc {name}", command, "snnc") for name, command in main.commands.items()]
-    return markup.page("Command line", INTRODUCTION, sections)
+    context = click.Context(main, info_name="snnc", terminal_width=WIDTH, **main.context_settings)
+    return markup.page("Command line", INTRODUCTION, sections(context))
 
 
-def section(name: str, command: click.Command, parent: str | None) -> str:
-    """Return the help page of one command."""
-    above = click.Context(main, info_name=parent) if parent else None
-    info_name = name.removeprefix(f"{parent} ") if parent else name
-    context = click.Context(command, info_name=info_name, parent=above, terminal_width=WIDTH)
-    return f"## {name}\n\n{fenced(command.get_help(context))}"
+def sections(context: click.Context) -> Iterator[str]:
+    """Return the help pages of the group and of its commands."""
+    yield section(context)
+    for name, command in main.commands.items():
+        yield section(click.Context(command, info_name=name, parent=context))
+
+
+def section(context: click.Context) -> str:
+    return f"## {context.command_path}\n\n{fenced(context.get_help())}"

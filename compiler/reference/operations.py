@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
     from snnc.ir.op import Op
 
-INTRODUCTION = """Every operation of the `.sir` language, as the op table declares it. `snnc ops NAME`
-prints the same, `snnc ops --json` for programs. Equations are in the notation of [semantics](../semantics.md); x(t) is
-an operand at step t, and an op without t means the same at every step. `expect.NAME` is the op wrapped as an
-[expectation node](../semantics.md#expectation-nodes). The role says how the mean over time passes through:
+INTRODUCTION = """\
+Every operation of the `.sir` language, as the op table declares it. `snnc ops NAME` prints the
+same, `snnc ops --json` for programs. Equations are in the notation of [semantics](../semantics.md);
+x(t) is an operand at step t, and an op without t means the same at every step. `expect.NAME` is the
+op wrapped as an [expectation node](../semantics.md#expectation-nodes). The role says how the mean
+over time passes through:
 
 - *linear*: affine in all operands together;
 - *multilinear*: linear in each operand alone, exact while one of them varies;
