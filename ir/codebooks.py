@@ -94,7 +94,8 @@ class MultiSpike:
     """K = {lo, …, hi}; k = Q(clip(u, lo, hi)).
 
     nearest: Q(u) = round(u), halves to even. floor: Q(u) = floor(u). burst: the nearest power of two fires,
-    2^j from 3/4 2^j on, and again for what is left, until that is less than 3/4. Burst errs by at most 3/4
+    2^j from 3/4 2^j on, and again for what is left, until that is less than 3/4 (where a spike overshot, the
+    opposite one needs more than 3/4 2^j). Burst errs by at most 3/4
     instead of 1/2, and sends so many fewer unit spikes that a finer quantum more than makes up for it.
     """
 

@@ -16,7 +16,7 @@ import numpy as np
 from snnc.ir.codebooks import of_changes
 from snnc.ir.decode import DECODES
 from snnc.ir.errors import OptionError, SnncError, TypeInferenceError, did_you_mean
-from snnc.ir.op import Op, TensorRef
+from snnc.ir.op import Op, TensorRef, computes_integers
 from snnc.ir.ops import get_op
 
 if TYPE_CHECKING:
@@ -148,6 +148,11 @@ class Graph:
             return None
         array: Array = self.resolve(node)["value"]
         return array
+
+    @property
+    def computes_integers(self) -> bool:
+        """Tell whether any weight or threshold is an integer: the graph is for an integer machine."""
+        return any(computes_integers(node.op, self.resolve(node)) for node in self)
 
     def view(self) -> nx.DiGraph:
         """Return a networkx view for analyses: nodes are `Node`s and input `Value`s, edges follow data."""

@@ -118,7 +118,8 @@ class Kernel(Protocol):
 
 
 class Infer(Protocol):
-    """`infer(*operand types, **attributes) -> TensorType`; spikes arrive as plain f32 tensor types."""
+    """`infer(*operand types, **attributes) -> TensorType`; spikes arrive as tensor types: i32 where they
+    meet whole numbers (integer weights or thresholds, an i32 operand), f32 elsewhere."""
 
     def __call__(self, *types: Any, **attributes: Any) -> TensorType: ...
 
@@ -230,6 +231,11 @@ class Op:
         """
         if coding == "rate":
             return self._infer_rate(types, attributes)
+        if computes_integers(self, attributes):
+            raise TypeInferenceError(
+                f"{self.name} cannot work on whole numbers in differential coding: a change is weighted by t",
+                help="compile with --coding rate",
+            )
         result = self._infer_rate(types, self.in_differential_coding(attributes))
         keeps = self.role is not Role.NONLINEAR or self.branches
         return result if keeps else _as_tensor(result)
@@ -250,7 +256,7 @@ class Op:
 
     def _infer_rate(self, types: Sequence[Type], attributes: Mapping[str, Any]) -> Type:
         self.check_operand_count(len(types))
-        result = self.infer(*(_as_tensor(type_) for type_ in types), **attributes)
+        result = self.infer(*self._as_operands(types, attributes), **attributes)
         if self.payload is None:
             return self.stateful_type(types, attributes, result)
         if self.neuron:
@@ -264,6 +270,12 @@ class Op:
         if payload is None:
             return result
         return SpikeType(payload, result.shape, any(type_.scaled for type_ in spikes))
+
+    def _as_operands(self, types: Sequence[Type], attributes: Mapping[str, Any]) -> list[TensorType]:
+        """Return the types with spikes as i32 where they meet whole numbers, as f32 elsewhere."""
+        beside = any(isinstance(type_, TensorType) and type_.dtype == "i32" for type_ in types)
+        dtype = "i32" if beside or computes_integers(self, attributes) else "f32"
+        return [TensorType(dtype, type_.shape) if isinstance(type_, SpikeType) else type_ for type_ in types]
 
     def infer_expected(
         self, types: Sequence[Type], attributes: Mapping[str, Any], coding: Coding = "rate"
@@ -295,6 +307,14 @@ class Op:
             return SpikeType(Payload(0, 1), result.shape)
         scaled = attributes.get("scale") is not None or attributes.get("negative") is not None
         return SpikeType(codebook.payload, result.shape, scaled)
+
+
+def computes_integers(op: Op, attributes: Mapping[str, Any]) -> bool:
+    """Tell whether a synapse has integer weights or a neuron an integer threshold (attributes resolved)."""
+    if not (op.synaptic or op.neuron):
+        return False
+    given = (attributes.get(name) for name in ("weight", "quantum", "threshold"))
+    return any(isinstance(array, np.ndarray) and array.dtype.kind == "i" for array in given)
 
 
 def _mirrored(type_: Type) -> Type:

@@ -76,10 +76,12 @@ class Pass(ABC):
     """A rewrite of a graph that preserves every decoded value, exactly or up to a stated quantisation.
 
     Subclasses are frozen dataclasses with a `name`; their fields are options on the command line, and the
-    first line of their docstring is their summary.
+    first line of their docstring is their summary. `integers`: it may run on a graph of integer weights,
+    where a weight cannot be scaled and a stream's scale is known at its end only.
     """
 
     name: ClassVar[str]
+    integers: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, graph: Graph, context: PassContext) -> bool:

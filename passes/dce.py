@@ -16,6 +16,7 @@ class Dce(Pass):
     """Remove nodes whose result nobody reads, and tensors nobody refers to."""
 
     name: ClassVar[str] = "dce"
+    integers: ClassVar[bool] = True
 
     def run(self, graph: Graph, context: PassContext) -> bool:
         before = len(graph)

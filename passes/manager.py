@@ -67,6 +67,11 @@ class PassManager:
     def _run_one(self, pass_: Pass, graph: Graph) -> PassRun:
         before = graph.copy() if self.crash_dir is not None else None
         count, started = len(graph), time.perf_counter()
+        if graph.computes_integers and not pass_.integers:
+            raise PassError(
+                f"{pass_.name} is for networks of real weights; this one computes with integers",
+                help="run it before integerise",
+            )
         try:
             changed = pass_.run(graph, self.context)
             if changed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from snnc.backends.reference.state import (
     PureState,
     State,
 )
-from snnc.ir.op import Role
+from snnc.ir.op import Role, computes_integers
 from snnc.ir.shapes import fill_batch
 
 if TYPE_CHECKING:
@@ -54,6 +54,10 @@ class Program:
 
     `start` runs at step 1, `repeat` at every later one: values that no neuron, expectation node or input that
     varies in time (`timed`) has touched yet are the same at every step and computed once.
+
+    A graph with integer weights or thresholds is computed in double precision throughout: sums of whole
+    numbers are exact below 2^53, and m / q compares with multiples of 1/4 as a rational number does while m
+    and q have 32 bits.
     """
 
     def __init__(self, graph: Graph, batch: int, timed: frozenset[str] = frozenset()) -> None:
@@ -63,11 +67,12 @@ class Program:
         for node in graph:
             slots[node.result] = len(slots)
         dead = last_uses(graph, invariant)
-        make = make_state if graph.coding == "rate" else make_differential_state
+        self.whole = graph.computes_integers
+        self._coding = graph.coding
         self.start = [
             Instruction(
                 node,
-                make(node, fill_batch(graph.resolve(node), batch), invariant),
+                self._make_state(node, fill_batch(graph.resolve(node), batch), invariant),
                 tuple(slots[operand] for operand in node.operands),
                 slots[node.result],
                 tuple(slots[value] for value in dead.get(node, ())),
@@ -79,15 +84,22 @@ class Program:
         self._timed = timed
         self._outputs = [slots[output.value] for output in graph.outputs]
         self._decodes = [output.decode for output in graph.outputs]
-        self._coding = graph.coding
         self._varies = [output.value not in invariant for output in graph.outputs]
         self._streams = [GONE] * len(slots)
+
+    def _make_state(self, node: Node, attributes: dict[str, Any], invariant: set[Value]) -> State:
+        if self._coding == "differential":
+            return make_differential_state(node, attributes, invariant)
+        whole = computes_integers(node.op, attributes)
+        return make_state(node, doubled(attributes, whole) if self.whole else attributes, invariant, whole)
 
     def run(self, inputs: Mapping[str, Array], steps: int, observers: Sequence[Observer] = ()) -> list[Array]:
         """Step the samples from the first step; return per output the decoded values [T, …].
 
         The inputs that vary in time have their steps in front.
         """
+        if self.whole:
+            inputs = doubled(inputs, False)
         for index, name in enumerate(self._inputs):
             self._streams[index] = inputs[name]
         sums: list[Array] = []
@@ -137,12 +149,26 @@ def keep_freed_memory() -> None:
     np.empty(LARGEST_KEPT_BYTES, np.uint8)
 
 
-def make_state(node: Node, attributes: dict[str, object], invariant: set[Value]) -> State:
-    """Return the memory of a node, given its attributes for the number of samples at hand."""
+def doubled(arrays: Mapping[str, Any], whole: bool) -> dict[str, Any]:
+    """Return single-precision arrays (with `whole`, those of integers as well) in double precision."""
+    kinds = "fi" if whole else "f"
+    return {
+        name: array.astype(np.float64)
+        if isinstance(array, np.ndarray) and array.dtype.kind in kinds
+        else array
+        for name, array in arrays.items()
+    }
+
+
+def make_state(node: Node, attributes: dict[str, Any], invariant: set[Value], whole: bool = False) -> State:
+    """Return the memory of a node, given its attributes for the number of samples at hand.
+
+    `whole`: its threshold is an integer.
+    """
     if node.op.name == "neuron":
         return NeuronState(attributes, str(attributes["site"]))
     if node.op.name == "lif":
-        return LifState(attributes)
+        return LifState(attributes, whole=whole)
     if node.op.name == "delay":
         return DelayState(attributes)
     moving = [i for i, operand in enumerate(node.operands) if operand not in invariant]
@@ -168,9 +194,10 @@ def decode_changes(how: Decode, decoded: Array, t: int) -> Array:
 
 def mean_after(total: Array, t: int) -> Array:
     """Return S(t)/t; integers stay what they are (they never vary in time)."""
-    if total.dtype != np.float32:
+    if total.dtype.kind != "f":
         return total // t if total.dtype != np.bool_ else total
-    return total / np.float32(t)
+    mean: Array = total / total.dtype.type(t)
+    return mean
 
 
 def invariant_values(graph: Graph, timed: frozenset[str] = frozenset()) -> set[Value]:

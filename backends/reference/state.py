@@ -1,5 +1,8 @@
 """The ops that remember, one class each, in the order of their equations.
 
+The arrays are in single precision, or, in a network of integer weights, in double precision: whole numbers
+are exact there, and so are their comparisons.
+
 `step(t, operands, last)` takes the operands at step t (counted from 1) and returns the result, in a buffer
 that is valid until the next step. Step 1 starts a new run: it overwrites whatever an earlier run left. After
 the `last` step nobody reads the memory any more, so it need not be brought up to date.
@@ -32,8 +35,8 @@ class NeuronState:
     v(0) = (initial + charge) q.
 
     With `negative`, r: u = m(t)/q is divided by r in front of Q where u < 0, and r k(t) takes the place of
-    k(t) behind it where k(t) < 0. With `level_axis`, y(t) is 1 on the line of k(t) and 0 on all others. With
-    reset = zero, v(t) = 0 where k(t) != 0; with reset = restart, v(t) = v(0).
+    k(t) behind it where k(t) < 0. With `width`, m(t) saturates. With `level_axis`, y(t) is 1 on the line of
+    k(t) and 0 on all others. With reset = zero, v(t) = 0 where k(t) != 0; with reset = restart, v(t) = v(0).
     `membrane` is v in units of x; parameters broadcast against x.
     """
 
@@ -53,6 +56,7 @@ class NeuronState:
         self.level_axis: int | None = attributes["level_axis"]
         self.start = starting_membrane(attributes)
         self.reset: str = attributes["reset"]
+        self.limits = membrane_limits(attributes["width"])
         self.membrane: Array = np.empty(0, np.float32)
         self._payload: Array = np.empty(0, np.float32)
 
@@ -79,7 +83,12 @@ class NeuronState:
             np.subtract(m, sent if self.normalised else self.quantum * sent, out=self.membrane)
 
     def _integrate(self, t: int, x: Array) -> Array:
-        """Return m(t) = v(t-1) + x(t) + b; x itself where that is all there is to it."""
+        """Return m(t), saturated."""
+        m = self._sum(t, x)
+        return m if self.limits is None else np.clip(m, *self.limits, out=self.membrane)
+
+    def _sum(self, t: int, x: Array) -> Array:
+        """Return v(t-1) + x(t) + b; x itself where that is all there is to it."""
         if t == 1:
             if self._payload.shape != x.shape:
                 self.membrane, self._payload = np.empty_like(x), np.empty_like(x)
@@ -92,6 +101,11 @@ class NeuronState:
         else:
             m = np.add(self.membrane, x, out=self.membrane)
         return m if self.bias is None else np.add(m, self.bias, out=m)
+
+
+def membrane_limits(width: int | None) -> tuple[float, float] | None:
+    """Return the least and the largest membrane of so many bits; None: there is no limit."""
+    return None if width is None else (-(2.0 ** (width - 1)), 2.0 ** (width - 1) - 1)
 
 
 def starting_membrane(attributes: dict[str, Any]) -> Array | None:
@@ -109,10 +123,11 @@ class LifState:
     Hard reset: v(t) = rest where s(t) = 1, else m(t). Soft: v(t) = m(t) - threshold s(t). None: v(t) = m(t).
     Delayed: v(t) = m(t); hard: m(t) = rest where s(t-1) = 1; soft: m(t) = leak v(t-1) + gain x(t) + bias
     - threshold s(t-1). v(0) = initial. Every operation rounds to float32, in this order; what is absent is
-    left out, which rounds as a leak or gain of 1, a bias or rest of 0 would.
+    left out, which rounds as a leak or gain of 1, a bias or rest of 0 would. On whole numbers the decayed
+    membrane is rounded towards 0, and with `width` m(t) saturates.
     """
 
-    def __init__(self, attributes: dict[str, Any]) -> None:
+    def __init__(self, attributes: dict[str, Any], *, whole: bool = False) -> None:
         self.threshold: Array = attributes["threshold"]
         self.leak: Array | None = attributes["leak"]
         self.gain: Array | None = attributes["gain"]
@@ -122,6 +137,8 @@ class LifState:
         self.fires = np.greater if attributes["strict"] else np.greater_equal
         self.delayed: bool = attributes["delayed"]
         self.initial = np.float32(attributes["initial"])
+        self.whole = whole
+        self.limits = membrane_limits(attributes["width"])
         self.membrane: Array = np.empty(0, np.float32)
         self._spikes: Array = np.empty(0, np.float32)
 
@@ -136,11 +153,15 @@ class LifState:
             self.fires(v, self.threshold, out=s, casting="unsafe")  # s(t-1)
         if self.leak is not None:
             v *= self.leak
+            if self.whole:
+                np.trunc(v, out=v)
         v += x if self.gain is None else self.gain * x
         if self.bias is not None:
             v += self.bias
         if self.delayed:
             self._reset(v, s)
+        if self.limits is not None:
+            np.clip(v, *self.limits, out=v)
         self.fires(v, self.threshold, out=s, casting="unsafe")
         if not self.delayed and not last:
             self._reset(v, s)

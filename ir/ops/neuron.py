@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 # What becomes of the membrane after a step: payloads are subtracted, spikes clear it, it starts afresh.
 RESETS = ("subtract", "zero", "restart")
+# Currents of integer synapses; their sums, thresholds and membranes are exact in double precision.
+INTEGRATED = ("i32",)
+MOST_WIDTH = 32
 
 
 def check_parameter(name: str, array: Array | None, shape: Shape, what: str = "neuron") -> None:
@@ -41,6 +44,22 @@ def check_parameter(name: str, array: Array | None, shape: Shape, what: str = "n
         )
 
 
+def check_integrates(
+    x: TensorType, width: int | None, parameters: dict[str, Array | None], what: str
+) -> None:
+    """Refuse a stream that no membrane integrates, or parameters that are not in its numbers."""
+    if x.dtype not in INTEGRATED and not x.is_real:
+        raise TypeInferenceError(f"{what} integrates a real stream or {INTEGRATED[0]} currents, not {x}")
+    if width is not None and (x.is_real or not 2 <= width <= MOST_WIDTH):
+        raise TypeInferenceError(
+            f"{what} of {x.dtype} cannot have width {width}: membranes of whole numbers have "
+            f"2 to {MOST_WIDTH} bits"
+        )
+    for name, array in parameters.items():
+        if array is not None and (array.dtype.kind == "f") != x.is_real:
+            raise TypeInferenceError(f"{what} of {x.dtype} cannot have a {name} of {array.dtype}")
+
+
 def infer_neuron(
     x: TensorType,
     *,
@@ -54,12 +73,14 @@ def infer_neuron(
     initial: float,
     charge: Array | None,
     reset: str,
+    width: int | None,
     low: float | None,
     high: float | None,
     site: str | None,
 ) -> TensorType:
-    if not x.is_real:
-        raise TypeInferenceError(f"a neuron integrates a real stream, not {x}")
+    check_integrates(x, width, {"quantum": quantum, "bias": bias}, "a neuron")
+    if not x.is_real and not (scale is None and negative is None):
+        raise TypeInferenceError("a neuron of whole numbers has neither scale nor negative")
     parameters = {"quantum": quantum, "bias": bias, "scale": scale, "unit": unit, "negative": negative}
     for name, array in (parameters | {"charge": charge}).items():
         check_parameter(name, array, x.shape)
@@ -109,10 +130,10 @@ def infer_lif(
     strict: bool,
     delayed: bool,
     initial: float,
+    width: int | None,
     site: str | None,
 ) -> TensorType:
-    if not x.is_real:
-        raise TypeInferenceError(f"a lif neuron integrates spikes or a real stream, not {x}")
+    check_integrates(x, width, {"threshold": threshold, "bias": bias, "rest": rest}, "a lif neuron")
     parameters = {"threshold": threshold, "leak": leak, "gain": gain, "bias": bias, "rest": rest}
     for name, array in parameters.items():
         check_parameter(name, array, x.shape, "lif")
@@ -131,6 +152,8 @@ def infer_delay(x: TensorType, *, steps: int) -> TensorType:
     return x
 
 
+WIDTH = Attribute(Kind.INT, None, "bits of a membrane of whole numbers, where it saturates (absent: never)")
+
 OPS = (
     Op(
         "neuron",
@@ -138,6 +161,7 @@ OPS = (
         "y(t) = scale k(t); v(0) = (initial + charge) quantum. With `negative`, r: below 0, m / quantum is "
         "divided by r in front of Q and k multiplied by r behind it. With `level_axis`: y(t) = 1 on the line "
         "of k(t), 0 on the others. With reset = zero: v(t) = 0 where k(t) != 0; with restart: v(t) = v(0). "
+        "With `width`, w: m(t) is at least -2^(w-1) and at most 2^(w-1) - 1. "
         "In differential coding: m(t) = v(0) + (v(t-1) - v(0)) t / (t-1) + x(t), bias at t = 1 only; "
         "rho(t) = rho(t-1) + k(t) / t; k(t) = Q±(clip(m(t) / quantum, round(t (lo - rho(t-1))), "
         "round(t (hi - rho(t-1))))), Q± onto K and its negatives, lo and hi the ends of K",
@@ -156,6 +180,7 @@ OPS = (
             "initial": Attribute(Kind.FLOAT, 0.0, "initial membrane in quanta"),
             "charge": Attribute(Kind.TENSOR, None, "what each channel has besides, in quanta"),
             "reset": Attribute(Kind.STRING, "subtract", "what a spike does to v", RESETS),
+            "width": WIDTH,
             "low": Attribute(Kind.FLOAT, None, "lower bound of the activation the neuron absorbed"),
             "high": Attribute(Kind.FLOAT, None, "upper bound of the activation the neuron absorbed"),
             "site": Attribute(Kind.STRING, None, "tensor of the source model the neuron stands for"),
@@ -171,7 +196,9 @@ OPS = (
         "none: v(t) = m(t); v(0) = initial. "
         "With `delayed`: v(t) = m(t), and the reset that s(t-1) causes comes with step t: "
         "hard: m(t) = rest where s(t-1) = 1; soft: threshold s(t-1) is subtracted from m(t), last. "
-        "s(0) = [v(0) >= threshold] there",
+        "s(0) = [v(0) >= threshold] there. "
+        "On whole numbers: trunc(leak v(t-1)); with `width`, w: m(t) is at least -2^(w-1) and at most "
+        "2^(w-1) - 1",
         ("x",),
         infer_lif,
         None,
@@ -190,6 +217,7 @@ OPS = (
             "strict": Attribute(Kind.BOOL, False, "fires above the threshold only, not at it"),
             "delayed": Attribute(Kind.BOOL, False, "the reset takes effect in the following step"),
             "initial": Attribute(Kind.FLOAT, 0.0, "initial membrane"),
+            "width": WIDTH,
             "site": Attribute(Kind.STRING, None, "tensor of the source model that holds its spikes"),
         },
         payload=binary_spikes,

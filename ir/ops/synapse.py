@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Ints = tuple[int, ...]
 
+MOST_EXPONENT = 15  # together with 8-bit weights a power of two still fits 24 bits
+
 
 def add_channel_bias(y: Array, bias: Array | None) -> Array:
     """Add bias [C] to a fresh array y [n, C, …] in place."""
@@ -36,16 +38,31 @@ def check_bias(bias: Array | None, features: int) -> None:
         raise TypeInferenceError(f"bias has shape {list(bias.shape)}; the op has {features} outputs")
 
 
-def check_weight(x: TensorType, weight: Array, what: str) -> None:
-    """Refuse real weights on a stream of integers, which has no decoded value."""
-    if not x.is_real and weight.dtype.kind == "f":
+def check_weight(x: TensorType, weight: Array, bias: Array | None, exponent: int, what: str) -> None:
+    """Refuse real weights on a stream of integers, which has no decoded value, and integer ones on reals."""
+    real = weight.dtype.kind == "f"
+    if real and not x.is_real:
         raise TypeInferenceError(f"{what} with real weights needs a real stream, not {x}")
+    if x.is_real and not real:
+        raise TypeInferenceError(
+            f"{what} with integer weights needs spikes, not {x}", help="put a neuron in front of it"
+        )
+    if bias is not None and (bias.dtype.kind == "f") != real:
+        raise TypeInferenceError(f"{what} with {weight.dtype} weights cannot have a bias of {bias.dtype}")
+    if exponent and (real or not 0 < exponent <= MOST_EXPONENT):
+        raise TypeInferenceError(
+            f"{what} exponent {exponent}: integer weights have one from 0 to {MOST_EXPONENT}, real ones none"
+        )
+
+
+def raised(y: Array, exponent: int) -> Array:
+    """Return 2^exponent y."""
+    return y if exponent == 0 else np.multiply(y, 2**exponent, out=y)
 
 
 def spatial_sizes(x: TensorType, weight: Array, what: str) -> Ints:
     """Return the spatial sizes of x [N, C, …]; refuse ranks that do not fit the weight."""
     require_rank(x, 3, what)
-    check_weight(x, weight, what)
     if weight.ndim != len(x.shape):
         raise TypeInferenceError(
             f"{what} weight {list(weight.shape)} needs an operand with {weight.ndim} axes, "
@@ -67,10 +84,20 @@ def check_geometry(what: str, rank: int, *, pairs: Ints, **singles: Ints) -> Non
 
 
 def conv(
-    x: Array, *, weight: Array, bias: Array | None, strides: Ints, pads: Ints, dilations: Ints, group: int
+    x: Array,
+    *,
+    weight: Array,
+    bias: Array | None,
+    strides: Ints,
+    pads: Ints,
+    dilations: Ints,
+    group: int,
+    exponent: int = 0,
 ) -> Array:
     axes = windows(x.shape[2:], weight.shape[2:], strides, pads, dilations)
-    return convolve(x, weight, bias, axes, group)
+    if exponent == 0:
+        return convolve(x, weight, bias, axes, group)
+    return add_channel_bias(raised(convolve(x, weight, None, axes, group), exponent), bias)
 
 
 def infer_conv(
@@ -82,8 +109,10 @@ def infer_conv(
     pads: Ints,
     dilations: Ints,
     group: int,
+    exponent: int = 0,
 ) -> TensorType:
     sizes = spatial_sizes(x, weight, "conv")
+    check_weight(x, weight, bias, exponent, "conv")
     check_geometry("conv", len(sizes), pairs=pads, strides=strides, dilations=dilations)
     outputs, inner = weight.shape[:2]
     if group < 1 or x.shape[1] != inner * group or outputs % group:
@@ -116,6 +145,7 @@ def fan_out_conv(
     pads: Ints,
     dilations: Ints,
     group: int,
+    exponent: int = 0,
 ) -> Array:
     axes = windows(shape[2:], weight.shape[2:], strides, pads, dilations)
     drives = outer_product([axis.drives for axis in axes])
@@ -143,10 +173,11 @@ def conv_transpose(
     dilations: Ints,
     output_padding: Ints,
     group: int,
+    exponent: int = 0,
 ) -> Array:
     axes = windows(x.shape[2:], weight.shape[2:], strides, pads, dilations)
     sizes = transposed_sizes(axes, output_padding)
-    return add_channel_bias(convolve_transposed(x, weight, axes, sizes, group), bias)
+    return add_channel_bias(raised(convolve_transposed(x, weight, axes, sizes, group), exponent), bias)
 
 
 def infer_conv_transpose(
@@ -159,8 +190,10 @@ def infer_conv_transpose(
     dilations: Ints,
     output_padding: Ints,
     group: int,
+    exponent: int = 0,
 ) -> TensorType:
     sizes = spatial_sizes(x, weight, "conv_transpose")
+    check_weight(x, weight, bias, exponent, "conv_transpose")
     check_geometry("conv_transpose", len(sizes), pairs=pads, strides=strides, dilations=dilations)
     if output_padding and (len(output_padding) != len(sizes) or min(output_padding) < 0):
         raise TypeInferenceError(f"conv_transpose output_padding {list(output_padding)} does not fit")
@@ -189,6 +222,7 @@ def fan_out_conv_transpose(
     dilations: Ints,
     output_padding: Ints,
     group: int,
+    exponent: int = 0,
 ) -> Array:
     axes = windows(shape[2:], weight.shape[2:], strides, pads, dilations)
     counts: list[Array] = []
@@ -202,24 +236,26 @@ def fan_out_conv_transpose(
 # Linear and matrix product.
 
 
-def linear(x: Array, *, weight: Array, bias: Array | None) -> Array:
+def linear(x: Array, *, weight: Array, bias: Array | None, exponent: int = 0) -> Array:
     # One matrix product over all leading axes: a batch of small ones is several times slower.
-    rows: Array = np.matmul(x.reshape(-1, x.shape[-1]), weight.T)
+    rows: Array = raised(np.matmul(x.reshape(-1, x.shape[-1]), weight.T), exponent)
     if bias is not None:
         rows += bias
     return rows.reshape(*x.shape[:-1], len(weight))
 
 
-def infer_linear(x: TensorType, *, weight: Array, bias: Array | None) -> TensorType:
+def infer_linear(x: TensorType, *, weight: Array, bias: Array | None, exponent: int = 0) -> TensorType:
     require_rank(x, 1, "linear")
-    check_weight(x, weight, "linear")
+    check_weight(x, weight, bias, exponent, "linear")
     if weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
         raise TypeInferenceError(f"linear weight {list(weight.shape)} does not fit {show_shape(x.shape)}")
     check_bias(bias, len(weight))
     return x.with_shape((*x.shape[:-1], len(weight)))
 
 
-def fan_out_linear(shape: Ints, result_shape: Ints, *, weight: Array, bias: Array | None) -> Array:
+def fan_out_linear(
+    shape: Ints, result_shape: Ints, *, weight: Array, bias: Array | None, exponent: int = 0
+) -> Array:
     return np.full((1,) * len(shape), len(weight))
 
 
@@ -252,10 +288,14 @@ def summed_products(types: Sequence[Type], attributes: Mapping[str, Any]) -> Pay
     return a.payload.times(b.payload, static_dim(a.shape[-1], "the summed axis of matmul"))
 
 
+EXPONENT = Attribute(Kind.INT, 0, "integer weights stand for weight 2^exponent")
+
+
 def _geometry(weight: str) -> dict[str, Attribute]:
     return {
         "weight": Attribute(Kind.TENSOR, doc=weight),
         "bias": Attribute(Kind.TENSOR, None, "added to every output of the channel"),
+        "exponent": EXPONENT,
         "strides": Attribute(Kind.INTS, (), "one per spatial axis (absent: ones)"),
         "pads": Attribute(Kind.INTS, (), "zeros before every spatial axis, then after (absent: none)"),
         "dilations": Attribute(Kind.INTS, (), "distance of kernel taps (absent: ones)"),
@@ -267,7 +307,7 @@ _GROUP = Attribute(Kind.INT, 1, "number of channel groups that do not see each o
 OPS = (
     Op(
         "conv",
-        "y[n,o,p] = bias[o] + Σ_c,k weight[o,c,k] x[n, c, p strides + k dilations - pads]",
+        "y[n,o,p] = bias[o] + 2^exponent Σ_c,k weight[o,c,k] x[n, c, p strides + k dilations - pads]",
         ("x",),
         infer_conv,
         conv,
@@ -279,7 +319,7 @@ OPS = (
     ),
     Op(
         "conv_transpose",
-        "y[n, o, p strides + k dilations - pads] += weight[c,o,k] x[n,c,p], starting from bias[o]",
+        "y[n, o, p strides + k dilations - pads] += 2^exponent weight[c,o,k] x[n,c,p], starting from bias[o]",
         ("x",),
         infer_conv_transpose,
         conv_transpose,
@@ -295,7 +335,7 @@ OPS = (
     ),
     Op(
         "linear",
-        "y[…,o] = bias[o] + Σ_i weight[o,i] x[…,i]",
+        "y[…,o] = bias[o] + 2^exponent Σ_i weight[o,i] x[…,i]",
         ("x",),
         infer_linear,
         linear,
@@ -303,6 +343,7 @@ OPS = (
         {
             "weight": Attribute(Kind.TENSOR, doc="[outputs, inputs]"),
             "bias": Attribute(Kind.TENSOR, None, "[outputs]"),
+            "exponent": EXPONENT,
         },
         synaptic=True,
         fan_out=fan_out_linear,

@@ -220,6 +220,11 @@ def refuse_what_cannot_be_written(graph: Graph) -> None:
             f"the ONNX backend writes networks in rate coding, not in {graph.coding} coding",
             help="compile with --coding rate, or run this network with --backend reference",
         )
+    if graph.computes_integers:
+        raise BackendError(
+            "the ONNX backend writes single precision, where the integers of this network may round",
+            help="run it with --backend reference",
+        )
     problems = [
         f"{', '.join(node.origin) or node.op.name}: {why}" for node in graph if (why := problem(node))
     ]
