@@ -11,16 +11,19 @@ from snnc.backends.inputs import batch_size_of
 from snnc.backends.onnx.session import AnalogSession
 from snnc.ir.shapes import per_sample
 from snnc.ir.types import TensorType
+from snnc.passes.moments import MomentStatistics
 from snnc.passes.statistics import SiteStatistics
+from snnc.streams import observer
 from snnc.walk import walk, walked_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from snnc.data import Dataset
-    from snnc.ir.graph import Graph, Node
+    from snnc.ir.graph import Graph, Node, Value
     from snnc.ir.kernel_types import Array
     from snnc.passes.base import Site
+    from snnc.passes.moments import Moments
 
 BATCH_BYTES = 128 * 2**20  # of observed streams held at a time
 LARGEST_BATCH = 64
@@ -41,7 +44,7 @@ class DatasetCalibration:
         session = AnalogSession(graph, [site.value for site in sites])
         found = [SiteStatistics.of(site) for site in sites]
         total, done = self.dataset.count(graph), 0
-        for inputs, _ in self.dataset.batches(graph, batch_samples(sites)):
+        for inputs, _ in self.dataset.batches(graph, batch_samples([site.value for site in sites])):
             values = session.run(inputs).values
             for statistics in found:
                 # Popped, so that no batch is still held while the next one runs.
@@ -81,6 +84,30 @@ class DatasetCalibration:
                 self.progress(done, len(neurons))
             yield stop
 
+    def moments(self, graph: Graph, nodes: Sequence[Node]) -> list[Moments | None]:
+        """Return the moments of every synapse's inputs; `DataError` if the data do not fit or hold NaN."""
+        total, done = self.dataset.count(graph), 0
+        gathered: dict[Value, dict[object, MomentStatistics]] = {}
+        read: list[MomentStatistics | None] = []
+        for node in nodes:
+            if node.op.name == "conv_transpose":
+                read.append(None)
+                continue
+            one = MomentStatistics.of(graph, node, total)
+            read.append(gathered.setdefault(node.operands[0], {}).setdefault(one.geometry, one))
+
+        def tell(value: Value, array: Array) -> None:
+            for statistics in gathered[value].values():
+                statistics.update(array)
+
+        run = observer(graph, list(gathered))
+        for inputs, _ in self.dataset.batches(graph, batch_samples(list(gathered))):
+            run(inputs, tell)
+            done += batch_size_of(graph, inputs)
+            if self.progress is not None:
+                self.progress(done, total)
+        return [None if one is None else one.moments() for one in read]
+
 
 def gated(graph: Graph, neurons: Sequence[Node]) -> Graph:
     """Return the graph with y = x + gate (Q(x) - x) for every neuron, x within its bounds."""
@@ -111,7 +138,7 @@ def squared_error(array: Array, reference: Array) -> float:
     return float(((array - expected) ** 2).sum() / max((expected**2).sum(), 1e-300))
 
 
-def batch_samples(sites: Sequence[Site]) -> int:
+def batch_samples(values: Sequence[Value]) -> int:
     """Return how many samples to run at a time, so that the observed streams fit their budget."""
-    one = sum(4 * per_sample(site.value.type.shape) for site in sites)
+    one = sum(4 * per_sample(value.type.shape) for value in values)
     return int(max(1, min(LARGEST_BATCH, BATCH_BYTES // max(1, one))))

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from snnc.ir.graph import Graph, Node
     from snnc.ir.kernel_types import Array
     from snnc.passes.base import Pass, Site
+    from snnc.passes.moments import Moments
     from snnc.passes.registry import Registry
     from snnc.passes.statistics import SiteStatistics
 
@@ -112,6 +113,9 @@ class SyntheticCalibration:
         self, graph: Graph, neurons: Mapping[Node, tuple[int, ...]], steps: int
     ) -> Iterator[tuple[Node, Callable[[], Array]]]:
         return self._calibration(graph).walk(graph, neurons, steps)
+
+    def moments(self, graph: Graph, nodes: Sequence[Node]) -> list[Moments | None]:
+        return self._calibration(graph).moments(graph, nodes)
 
     def _calibration(self, graph: Graph) -> DatasetCalibration:
         if SYNTHETIC_WARNING not in self.context.warnings:

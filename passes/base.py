@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from snnc.ir.graph import Graph, Node, Value
     from snnc.ir.kernel_types import Array
+    from snnc.passes.moments import Moments
     from snnc.passes.statistics import SiteStatistics
 
 
@@ -35,6 +36,13 @@ class Calibration(Protocol):
         the mean over samples and all axes but the neuron's of the activation it stands for, less its mean
         output over the steps; every axis is kept. Later nodes read what the neuron sends when the walk goes
         on. The activations are those of the graph in which none of these neurons rounds.
+        """
+
+    def moments(self, graph: Graph, nodes: Sequence[Node]) -> list[Moments | None]:
+        """Return, per synapse, mean and covariance of what its weights multiply.
+
+        Streams are what the graph sends at the first step, and in the first few where nodes keep state
+        besides neurons. None for a transposed convolution, whose outputs differ in their inputs.
         """
 
 

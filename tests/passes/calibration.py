@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from itertools import product
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from snnc.backends.reference import Simulator
 from snnc.ir.codebooks import MultiSpike
+from snnc.passes.moments import Moments
 from snnc.passes.statistics import SiteStatistics
 from tests.harness import run_analog
 
@@ -91,6 +93,38 @@ class ArrayCalibration:
         sent = Simulator(other).run(self.inputs, steps).outputs["sent"][-1]
         return np.asarray(wanted - sent.mean(axis=axes, keepdims=True))
 
+    def moments(self, graph: Graph, nodes: Sequence[Node]) -> list[Moments | None]:
+        """Simulate one step; read off what every output of every node is made of."""
+        found: list[Moments | None] = []
+        for node in nodes:
+            other = graph.copy()
+            other.outputs.clear()
+            other.add_output(list(other)[list(graph).index(node)].operands[0], "read")
+            rows = inputs_of_outputs(node, graph, Simulator(other).run(self.inputs, 1).outputs["read"][0])
+            covariance = np.stack([np.cov(rows[:, group].T, bias=True) for group in range(rows.shape[1])])
+            found.append(Moments(rows.mean(axis=0), covariance.reshape(*rows.shape[1:], -1)))
+        return found
+
+
+def inputs_of_outputs(node: Node, graph: Graph, x: Array) -> Array:
+    """Return what each output of a 2-D conv or linear node weighs, [outputs, groups, K]."""
+    if node.op.name == "linear":
+        return x.reshape(-1, 1, x.shape[-1]).astype(np.float64)
+    given = graph.resolve(node)
+    weight, group = given["weight"], given["group"]
+    (stride, _), (dilation, _) = given["strides"] or (1, 1), given["dilations"] or (1, 1)
+    top, left, *_ = given["pads"] or (0, 0)
+    _, _, *sizes = node.result.type.shape
+    rows = []
+    for sample, p, q in product(x, *(range(cast("int", size)) for size in sizes)):
+        row = []
+        for channel, i, j in product(range(len(sample)), *(range(size) for size in weight.shape[2:])):
+            y, z = p * stride + i * dilation - top, q * stride + j * dilation - left
+            inside = 0 <= y < sample.shape[1] and 0 <= z < sample.shape[2]
+            row.append(sample[channel, y, z] if inside else 0.0)
+        rows.append(np.reshape(row, (group, -1)))
+    return np.array(rows, np.float64)
+
 
 def with_quantisers(graph: Graph, quantised: Sequence[Node]) -> Graph:
     """Return the graph with a quantiser for each of these neurons, and a clip for the others."""
@@ -126,6 +160,9 @@ class RampCalibration:
         self, graph: Graph, neurons: Mapping[Node, tuple[int, ...]], steps: int
     ) -> Iterator[tuple[Node, Callable[[], Array]]]:
         return self._over(graph).walk(graph, neurons, steps)
+
+    def moments(self, graph: Graph, nodes: Sequence[Node]) -> list[Moments | None]:
+        return self._over(graph).moments(graph, nodes)
 
     def _over(self, graph: Graph) -> ArrayCalibration:
         inputs = {}
