@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DIGITS := examples/digits
 REAL := .real
+NETWORKS ?= 1000
 REAL_BIN := $(REAL)/venv/bin
 SOURCES := compiler ir passes backends
 
@@ -14,7 +15,7 @@ export PIP_NO_INPUT := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test real bench results methods ablation conformance reference docs clean FORCE
+.PHONY: help demo test real laws bench results methods ablation conformance reference docs clean FORCE
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -40,6 +41,9 @@ test: $(VENV)/installed-dev  ## lint, type-check and test
 
 real: $(VENV)/installed-dev $(REAL)/minilm.onnx  ## test on a pretrained sentence encoder (installs transformers)
 	$(BIN)/python -m pytest -m real
+
+laws: $(VENV)/installed-dev  ## hold random networks to the laws (NETWORKS=1000)
+	$(BIN)/python -m pytest tests/generated/test_random.py --networks $(NETWORKS) --timeout 0
 
 bench: $(VENV)/installed-dev  ## time compiling and running
 	$(BIN)/python benchmarks/bench.py

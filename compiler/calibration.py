@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from snnc.backends.inputs import batch_size_of
 from snnc.backends.onnx.session import AnalogSession
+from snnc.ir.codebooks import Binary, Ternary
 from snnc.ir.shapes import per_sample
 from snnc.ir.types import TensorType
 from snnc.passes.moments import MomentStatistics
@@ -41,7 +42,7 @@ class DatasetCalibration:
 
     def measure(self, graph: Graph, sites: Sequence[Site]) -> list[SiteStatistics]:
         """Return the statistics of every site; `DataError` if the data do not fit or hold NaN."""
-        session = AnalogSession(graph, [site.value for site in sites])
+        session = AnalogSession(*in_many_steps(graph, [site.value for site in sites]))
         found = [SiteStatistics.of(site) for site in sites]
         total, done = self.dataset.count(graph), 0
         for inputs, _ in self.dataset.batches(graph, batch_samples([site.value for site in sites])):
@@ -107,6 +108,42 @@ class DatasetCalibration:
             if self.progress is not None:
                 self.progress(done, total)
         return [None if one is None else one.moments() for one in read]
+
+
+def in_many_steps(graph: Graph, values: Sequence[Value]) -> tuple[Graph, list[Value]]:
+    """Return the graph, and the same values in it, with clip(x, -q, q) for neurons that need steps.
+
+    One spike says next to nothing of what a quantiser that is spread over steps will send: the neurons
+    behind it get thresholds for its mean.
+    """
+    other = graph.copy()
+    twins = {node.result: twin.result for node, twin in zip(graph, other, strict=True)}
+    twins |= dict(zip(graph.inputs, other.inputs, strict=True))
+    for node in graph:
+        given = graph.resolve(node)
+        if node.op.name != "neuron" or given["quantum"] is None or given["reset"] == "restart":
+            continue
+        if isinstance(given["codebook"], Binary | Ternary):
+            spikes = twins[node.result]
+            assert spikes.node is not None
+            twins[node.result] = clipped(other, spikes.node, given)
+            other.replace_uses(spikes, twins[node.result])
+            other.erase(spikes.node)
+    other.retype()
+    return other, [twins[value] for value in values]
+
+
+def clipped(graph: Graph, node: Node, given: Mapping[str, Any]) -> Value:
+    """Put in front of a neuron what it decodes to in many steps, within its payloads' bounds."""
+    value, scale = node.operands[0], given["quantum"] if given["scale"] is None else given["scale"]
+    payload, ends = given["codebook"].payload, np.abs(scale)
+    steps = [("max", payload.lo * ends), ("min", payload.hi * ends)]
+    if given["bias"] is not None:
+        steps.insert(0, ("add", given["bias"]))
+    for op, constant in steps:
+        operand = graph.constant_value(np.asarray(constant, np.float32), op, node)
+        value = graph.insert(node, op, [value, operand], origin=node.origin)
+    return value
 
 
 def gated(graph: Graph, neurons: Sequence[Node]) -> Graph:

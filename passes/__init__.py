@@ -5,7 +5,7 @@ pass is; `rewriter` applies patterns; `analysis` answers questions about a graph
 `name{option=value},name`; `registry` finds passes by name; `manager` runs and verifies them.
 """
 
-from snnc.passes.base import Pass, PassContext
+from snnc.passes.base import Pass, PassContext, Preserves
 from snnc.passes.rewriter import Rewriter, rewrite
 
-__all__ = ["Pass", "PassContext", "Rewriter", "rewrite"]
+__all__ = ["Pass", "PassContext", "Preserves", "Rewriter", "rewrite"]

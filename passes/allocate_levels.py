@@ -11,7 +11,7 @@ from snnc.ir.codebooks import MAX_PAYLOAD, MultiSpike
 from snnc.ir.errors import OptionError, PassError
 from snnc.ir.shapes import per_sample
 from snnc.passes.analysis import threshold_chosen
-from snnc.passes.base import Pass, PassContext, Site
+from snnc.passes.base import Pass, PassContext, Preserves, Site
 from snnc.passes.fan_out import mean_fan_out
 from snnc.passes.rewriter import Rewriter
 from snnc.passes.threshold_rules import UnitSpikeTable
@@ -42,12 +42,14 @@ class AllocateLevels(Pass):
         minimise Σ E_s m_s²   subject to   Σ -K_s log m_s = budget   gives   m_s = sqrt(λ K_s / E_s)
 
     and λ follows by bisection on the unit spikes that the histograms predict. Where factors are far from 1
-    the squared law is rough: errors are measured anew until little is left to gain. `accumulates` is the
+    the squared law is rough: errors are measured anew until little is left to gain (where outputs jump, in
+    steps or quantisers, a second run may find more). `accumulates` is the
     budget, per sample and step (none: what the thresholds as they are cause). `unit_spikes`, on average per
     neuron and step, is one that counts every unit spike alike, whatever it reaches.
     """
 
     name: ClassVar[str] = "allocate-levels"
+    preserves: ClassVar[Preserves | None] = Preserves.QUANTISATION
     accumulates: float | None = None
     unit_spikes: float | None = None
 

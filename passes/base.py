@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
@@ -79,17 +80,32 @@ class PassContext:
     warnings: list[str] = field(default_factory=list)
 
 
+class Preserves(Enum):
+    """How closely a pass preserves decoded values; a test holds every pass to what it states.
+
+    `EXACT`: bit by bit. `ROUNDING`: up to the rounding of float32 sums in another order (a membrane on the
+    edge between two payloads may then send either). `QUANTISATION`: what neurons round changes, and nothing
+    but that: the network in which every neuron sends the activation it stands for stays as with `ROUNDING`.
+    """
+
+    EXACT = "exact"
+    ROUNDING = "rounding"
+    QUANTISATION = "quantisation"
+
+
 @dataclass(frozen=True)
 class Pass(ABC):
     """A rewrite of a graph that preserves every decoded value, exactly or up to a stated quantisation.
 
     Subclasses are frozen dataclasses with a `name`; their fields are options on the command line, and the
     first line of their docstring is their summary. `integers`: it may run on a graph of integer weights,
-    where a weight cannot be scaled and a stream's scale is known at its end only.
+    where a weight cannot be scaled and a stream's scale is known at its end only. `preserves` is None where a
+    pass states no bound.
     """
 
     name: ClassVar[str]
     integers: ClassVar[bool] = False
+    preserves: ClassVar[Preserves | None] = None
 
     @abstractmethod
     def run(self, graph: Graph, context: PassContext) -> bool:

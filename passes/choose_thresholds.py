@@ -11,7 +11,7 @@ from snnc.ir.codebooks import MAX_PAYLOAD, MultiSpike, PowerOfTwo
 from snnc.ir.errors import OptionError, PassError
 from snnc.passes import threshold_rules as rules
 from snnc.passes.analysis import channel_gain, threshold_axes
-from snnc.passes.base import Pass, PassContext, Site
+from snnc.passes.base import Pass, PassContext, Preserves, Site
 from snnc.passes.rewriter import Rewriter
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class ChooseThresholds(Pass):
     """
 
     name: ClassVar[str] = "choose-thresholds"
+    preserves: ClassVar[Preserves | None] = Preserves.QUANTISATION
     rule: Literal["mse", "gaussian", "laplace", "max", "percentile", "quantile", "iteration"] = "mse"
     percentile: float = 99.9
     per: Literal["channel", "tensor"] = "channel"

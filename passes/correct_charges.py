@@ -9,7 +9,7 @@ import numpy as np
 
 from snnc.ir.errors import OptionError, PassError
 from snnc.passes.analysis import refuse_spiking, threshold_axes, threshold_chosen
-from snnc.passes.base import Pass, PassContext
+from snnc.passes.base import Pass, PassContext, Preserves
 from snnc.passes.rewriter import Rewriter
 
 if TYPE_CHECKING:
@@ -34,10 +34,11 @@ class CorrectCharges(Pass):
     membrane per channel, rounds and the choice among them are ours.
 
     Neurons that choose-thresholds gave no quantum (trained quantisers) stay as they are; so do those whose
-    reset does not subtract.
+    reset does not subtract. A graph that has charges was corrected already.
     """
 
     name: ClassVar[str] = "correct-charges"
+    preserves: ClassVar[Preserves | None] = Preserves.QUANTISATION
     steps: int = 4
     rounds: int = 2
 
@@ -57,7 +58,7 @@ class CorrectCharges(Pass):
         rewriter = Rewriter(graph, context, self.name)
         axes = threshold_axes(graph)
         neurons = {node: tuple(sorted(axes[node.result])) for node in graph if takes_charge(node, rewriter)}
-        if not neurons:
+        if not neurons or any("charge" in node.attributes for node in neurons):
             return False
         if context.calibration is None:
             raise PassError(
@@ -87,8 +88,8 @@ class CorrectCharges(Pass):
 
 
 def takes_charge(node: Node, rewriter: Rewriter) -> bool:
-    """Tell whether a node is a neuron with a chosen threshold that has no charge yet and would keep one."""
-    if not threshold_chosen(node) or "charge" in node.attributes:
+    """Tell whether a node is a neuron with a chosen threshold that would keep a charge."""
+    if not threshold_chosen(node):
         return False
     if rewriter.graph.resolve(node)["reset"] != "subtract":
         return rewriter.decline(node, "its reset forgets what it was charged with")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from snnc.passes.base import Pass, PassContext
+from snnc.passes.base import Pass, PassContext, Preserves
 
 if TYPE_CHECKING:
     from snnc.ir.graph import Graph
@@ -17,6 +17,7 @@ class Dce(Pass):
 
     name: ClassVar[str] = "dce"
     integers: ClassVar[bool] = True
+    preserves: ClassVar[Preserves | None] = Preserves.EXACT
 
     def run(self, graph: Graph, context: PassContext) -> bool:
         before = len(graph)

@@ -9,7 +9,7 @@ import numpy as np
 
 from snnc.ir.codebooks import PowerOfTwo
 from snnc.ir.shapes import static_dim
-from snnc.passes.base import Pass, PassContext
+from snnc.passes.base import Pass, PassContext, Preserves
 from snnc.passes.normalise_thresholds import along, scale_inputs
 from snnc.passes.rewriter import Rewriter, rewrite
 
@@ -29,6 +29,7 @@ class ExpandLevels(Pass):
     """
 
     name: ClassVar[str] = "expand-levels"
+    preserves: ClassVar[Preserves | None] = Preserves.ROUNDING
 
     def run(self, graph: Graph, context: PassContext) -> bool:
         return rewrite(graph, {"neuron": (expand,)}, context, self.name)

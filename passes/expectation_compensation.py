@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from snnc.ir.errors import UnsupportedOpError
 from snnc.ir.types import SpikeType
 from snnc.passes.analysis import passes_mean, refuse_spiking, static_values
-from snnc.passes.base import Pass, PassContext
+from snnc.passes.base import Pass, PassContext, Preserves
 from snnc.passes.masks import bound_masks
 from snnc.passes.rewriter import Rewriter, describe
 
@@ -27,6 +27,7 @@ class ExpectationCompensation(Pass):
     """
 
     name: ClassVar[str] = "expectation-compensation"
+    preserves: ClassVar[Preserves | None] = Preserves.ROUNDING
 
     def run(self, graph: Graph, context: PassContext) -> bool:
         refuse_spiking(graph, self.name)

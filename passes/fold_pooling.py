@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from snnc.ir.shapes import Batch, concrete
-from snnc.passes.base import Pass, PassContext
+from snnc.passes.base import Pass, PassContext, Preserves
 from snnc.passes.rewriter import rewrite
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class FoldPooling(Pass):
     """
 
     name: ClassVar[str] = "fold-pooling"
+    preserves: ClassVar[Preserves | None] = Preserves.ROUNDING
 
     def run(self, graph: Graph, context: PassContext) -> bool:
         return rewrite(graph, {"linear": (into_linear,)}, context, self.name)

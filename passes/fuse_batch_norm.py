@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from snnc.passes.base import Pass, PassContext
+from snnc.passes.base import Pass, PassContext, Preserves
 from snnc.passes.rewriter import Rewriter, rewrite
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class FuseBatchNorm(Pass):
     """
 
     name: ClassVar[str] = "fuse-batch-norm"
+    preserves: ClassVar[Preserves | None] = Preserves.ROUNDING
     into: Literal["weights", "thresholds"] = "weights"
 
     def run(self, graph: Graph, context: PassContext) -> bool:

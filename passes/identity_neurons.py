@@ -10,7 +10,7 @@ import numpy as np
 from snnc.ir.codebooks import PowerOfTwo
 from snnc.ir.shapes import static_dim
 from snnc.passes.analysis import refuse_spiking
-from snnc.passes.base import Pass, PassContext
+from snnc.passes.base import Pass, PassContext, Preserves
 from snnc.passes.rewriter import Rewriter, rewrite
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class IdentityNeurons(Pass):
     """
 
     name: ClassVar[str] = "identity-neurons"
+    preserves: ClassVar[Preserves | None] = Preserves.QUANTISATION
 
     def run(self, graph: Graph, context: PassContext) -> bool:
         refuse_spiking(graph, self.name)

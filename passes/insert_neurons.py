@@ -18,7 +18,7 @@ from snnc.passes.analysis import (
     refuse_spiking,
     static_values,
 )
-from snnc.passes.base import Pass, PassContext
+from snnc.passes.base import Pass, PassContext, Preserves
 from snnc.passes.rewriter import Rewriter
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class InsertNeurons(Pass):
     """
 
     name: ClassVar[str] = "insert-neurons"
+    preserves: ClassVar[Preserves | None] = Preserves.QUANTISATION
     codebook: Literal["multi", "binary", "ternary", "pow2"] = "multi"
     levels: int = 6
     rounding: Literal["burst", "nearest"] = "burst"
@@ -167,7 +168,12 @@ class InsertNeurons(Pass):
 
 
 def require_quantisers(graph: Graph, reaching: set[Value]) -> None:
-    if not any(node.op.name == "fake_quantise" and node.result in reaching for node in graph):
+    """Refuse a network that carries no quantiser and no neuron that was made of one."""
+    if not any(
+        (node.op.name == "fake_quantise" and node.result in reaching)
+        or (node.op.name == "neuron" and "quantum" in node.attributes)
+        for node in graph
+    ):
         raise PassError(
             "the network carries no quantiser in front of a synapse",
             help="train one with snnc.nn, quantise it with any toolchain that writes QuantizeLinear and "

@@ -9,7 +9,7 @@ import numpy as np
 
 from snnc.ir.shapes import Batch, concrete, fill_batch, static_dim
 from snnc.ir.types import SpikeType
-from snnc.passes.base import Pass, PassContext
+from snnc.passes.base import Pass, PassContext, Preserves
 from snnc.passes.fuse_batch_norm import scale_outputs
 from snnc.passes.rewriter import Rewriter, rewrite
 
@@ -31,6 +31,7 @@ class NormaliseThresholds(Pass):
     """
 
     name: ClassVar[str] = "normalise-thresholds"
+    preserves: ClassVar[Preserves | None] = Preserves.ROUNDING
     fold_quanta: bool = True
 
     def run(self, graph: Graph, context: PassContext) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from snnc.ir.ops import get_op
 from snnc.ir.shapes import Batch, concrete
-from snnc.passes.base import Pass, PassContext
+from snnc.passes.base import Pass, PassContext, Preserves
 from snnc.passes.masks import drop_nan_guard
 from snnc.passes.rewriter import Rewriter, rewrite
 from snnc.passes.truths import make_truths_real
@@ -39,6 +39,7 @@ class RaisePatterns(Pass):
     """
 
     name: ClassVar[str] = "raise-patterns"
+    preserves: ClassVar[Preserves | None] = Preserves.ROUNDING
 
     def run(self, graph: Graph, context: PassContext) -> bool:
         patterns: dict[str, tuple[Pattern, ...]] = dict.fromkeys(ROOTS, (raise_region,))

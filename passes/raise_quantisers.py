@@ -9,7 +9,7 @@ import numpy as np
 
 from snnc.ir.codebooks import MAX_PAYLOAD
 from snnc.ir.types import SpikeType
-from snnc.passes.base import Pass, PassContext
+from snnc.passes.base import Pass, PassContext, Preserves
 from snnc.passes.rewriter import Rewriter, rewrite
 from snnc.passes.simplify import fold_constant
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from snnc.ir.graph import Graph, Node, Value
+    from snnc.ir.kernel_types import Array
     from snnc.passes.rewriter import Pattern
 
 INTEGER = 1e-4  # how far from a whole level a bound may lie, in levels
@@ -38,6 +39,7 @@ class RaiseQuantisers(Pass):
     """
 
     name: ClassVar[str] = "raise-quantisers"
+    preserves: ClassVar[Preserves | None] = Preserves.ROUNDING
 
     def run(self, graph: Graph, context: PassContext) -> bool:
         changed = False
@@ -255,33 +257,65 @@ def dequantise_first(node: Node, rewriter: Rewriter) -> bool:
 
 
 def raise_pair(node: Node, rewriter: Rewriter) -> bool:
-    """dequantise(quantise(x)) -> fake_quantise(x)"""
+    """dequantise{s'}(quantise{s}(x)) -> fake_quantise{s}(x) s' / s
+
+    Products of integers dequantise by 1: their scales come later.
+    """
     quantise = node.operands[0].node
     if quantise is None or quantise.op.name != "quantise":
         return False
     inner, outer = rewriter.graph.resolve(quantise), rewriter.graph.resolve(node)
     zero = inner["zero_point"]
     outer_zero = outer["zero_point"] if outer["zero_point"] is not None else np.zeros_like(zero)
-    if not (np.array_equal(inner["scale"], outer["scale"]) and np.array_equal(zero, outer_zero)):
-        return rewriter.decline(node, "the quantiser and dequantiser have different scales or zero points")
+    if (zero != outer_zero).any():
+        return rewriter.decline(node, "the quantiser and dequantiser have different zero points")
+    if max(inner["scale"].size, outer["scale"].size) > 1 and inner["axis"] != outer["axis"]:
+        return rewriter.decline(node, "the quantiser and dequantiser have scales along different axes")
     limits = np.iinfo(zero.dtype)
     if limits.bits > 8:
         return rewriter.decline(node, f"it quantises to {limits.bits} bits; 8 at most make a neuron")
-    shape = [1] * len(node.result.type.shape)
-    if inner["scale"].size > 1:
-        shape[inner["axis"]] = inner["scale"].size
-    scale = inner["scale"].astype(np.float32).reshape(shape)
+    rank = len(node.result.type.shape)
+    scale, back = (along_axis(given["scale"], given["axis"], rank) for given in (inner, outer))
     lo, hi = limits.min - zero.astype(np.int64), limits.max - zero.astype(np.int64)
     x = quantise.operands[0]
     if np.unique(zero).size > 1:
         # The neurons of one tensor share a codebook, so what differs between channels bounds x instead.
-        low, high = ((bound.reshape(shape) * scale).astype(np.float32) for bound in (lo, hi))
+        low, high = (
+            (along_axis(bound, inner["axis"], rank) * scale).astype(np.float32) for bound in (lo, hi)
+        )
         x = rewriter.insert(node, "max", [x, rewriter.constant(node, low, "low")])
         x = rewriter.insert(node, "min", [x, rewriter.constant(node, high, "high")])
-    attributes = {"scale": scale, "lo": int(lo.min()), "hi": int(hi.max())}
+    attributes: dict[str, Any] = {"scale": scale, "lo": int(lo.min()), "hi": int(hi.max())}
     value = rewriter.insert(node, "fake_quantise", [x], attributes)
+    if (scale != back).any():
+        value = scaled_back(node, value, (back.astype(np.float64) / scale).astype(np.float32), rewriter)
     rewriter.replace(node, value, absorbed=[quantise])
     return True
+
+
+def scaled_back(node: Node, value: Value, factor: Array, rewriter: Rewriter) -> Value:
+    """Return what stands for the node: value times factor, or the value where synapses take the factor."""
+    readers = list(node.result.users)
+    if factor.size > 1 or rewriter.graph.is_output(node.result) or not all(map(is_synapse, readers)):
+        assert value.node is not None
+        rewriter.graph.set_origin(value.node, node.origin)
+        return rewriter.insert(node, "mul", [value, rewriter.constant(node, factor, "scale")])
+    for reader in readers:
+        weight = rewriter.graph.resolve(reader)["weight"]
+        rewriter.set_attributes(reader, weight=weight * factor.reshape(()))
+    return value
+
+
+def is_synapse(node: Node) -> bool:
+    return node.op.synaptic and "weight" in node.attributes
+
+
+def along_axis(array: Array, axis: int, rank: int) -> Array:
+    """Return a number, or one per channel, with every axis present."""
+    shape = [1] * rank
+    if array.size > 1:
+        shape[axis] = array.size
+    return array.reshape(shape)
 
 
 # Around a quantiser.

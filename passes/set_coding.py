@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from snnc.passes.base import Pass, PassContext
+from snnc.passes.base import Pass, PassContext, Preserves
 
 if TYPE_CHECKING:
     from snnc.ir.graph import Graph
@@ -21,6 +21,7 @@ class SetCoding(Pass):
     """
 
     name: ClassVar[str] = "set-coding"
+    preserves: ClassVar[Preserves | None] = Preserves.QUANTISATION
     coding: Literal["rate", "differential"] = "differential"
 
     def run(self, graph: Graph, context: PassContext) -> bool:

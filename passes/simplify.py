@@ -9,7 +9,7 @@ import numpy as np
 
 from snnc.ir.op import Role
 from snnc.ir.shapes import batch_axis
-from snnc.passes.base import Pass, PassContext
+from snnc.passes.base import Pass, PassContext, Preserves
 from snnc.passes.fuse_batch_norm import scale_outputs
 from snnc.passes.rewriter import Rewriter, rewrite
 
@@ -26,6 +26,7 @@ class Simplify(Pass):
     """Fold constants, drop operations that do nothing, merge constant steps into the synapse before them."""
 
     name: ClassVar[str] = "simplify"
+    preserves: ClassVar[Preserves | None] = Preserves.ROUNDING
 
     def run(self, graph: Graph, context: PassContext) -> bool:
         changed = False

@@ -19,6 +19,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="rewrite expected outputs instead of comparing with them"
     )
+    parser.addoption(
+        "--networks", type=int, metavar="N", help="hold N networks, other ones each time, to the laws"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

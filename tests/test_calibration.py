@@ -11,6 +11,7 @@ from snnc.backends.reference import Simulator
 from snnc.calibration import LARGEST_BATCH, DatasetCalibration, batch_samples
 from snnc.data import Dataset
 from snnc.driver import SYNTHETIC_WARNING, compile_model
+from snnc.ir.codebooks import Ternary
 from snnc.ir.errors import DataError
 from snnc.passes.base import Site
 from snnc.synthetic import (
@@ -137,3 +138,18 @@ def test_without_data_a_network_compiles_with_a_warning() -> None:
     assert compilation.graph.meta["calibration"] == {"data": "synthetic", "samples": MOST_SAMPLES}
     outputs = Simulator(compilation.graph).run(np.ones((2, 1, 8, 8), np.float32), 2).outputs["logits"]
     assert np.isfinite(outputs).all()
+
+
+def test_neurons_behind_a_spread_quantiser_are_measured_by_its_mean() -> None:
+    """At the first step such a neuron sends nothing or its largest value; what it tends to is clip(x)."""
+    b = Builder(N, 3, dtype="f32")
+    quantum = np.full((1, 1), 2.0, np.float32)
+    sent = b(
+        "neuron", b.x, codebook=Ternary(), quantum=quantum, scale=quantum, bias=np.array([[0, 0.5, 0]], "f4")
+    )
+    b.outputs(y=b("mul", sent, 3.0))
+    x = np.array([[0.3, 1.0, -0.7], [0.1, 5.0, 0.2]], np.float32)
+    site = Site(b.graph.outputs[0].value, (1,), None, None, "y")
+    (found,) = DatasetCalibration(Dataset({"x": x})).measure(b.graph, [site])
+    np.testing.assert_allclose(found.maximum, [0.9, 6.0, 0.6], rtol=1e-6)
+    np.testing.assert_allclose(found.minimum, [0.3, 4.5, -2.1], rtol=1e-6)

@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from snnc.passes.base import Pass
 
 
+BOUNDS = {
+    "exact": "Decoded values stay exactly as they are.",
+    "rounding": "Decoded values stay as they are, up to the rounding of float32.",
+    "quantisation": "Decoded values change by what neurons round, and by nothing else.",
+    "not stated": "It does not state how closely decoded values are preserved.",
+}
+
+
 @click.command(
     epilog=example("snnc passes", "snnc passes choose-thresholds", "snnc passes --load my_pass.py"),
     short_help="The passes and their options.",
@@ -42,15 +50,21 @@ def passes(name: str | None, load: Sequence[Path], as_json: bool) -> None:
         print_json([describe_pass(pass_class) for pass_class in registry.passes.values()])
     else:
         rows = [
-            (pass_class.name, summary(pass_class), ", ".join(map(show_option, options_of(pass_class))))
+            (
+                pass_class.name,
+                summary(pass_class),
+                preserves(pass_class),
+                ", ".join(map(show_option, options_of(pass_class))),
+            )
             for pass_class in registry.passes.values()
         ]
-        print_table([Column("pass"), Column("what it does"), Column("options")], rows)
+        print_table([Column("pass"), Column("what it does"), Column("preserves"), Column("options")], rows)
 
 
 def show_pass(pass_class: type[Pass]) -> None:
     click.echo(f"{pass_class.name}\n")
     click.echo(plain(inspect.getdoc(pass_class) or "") + "\n")
+    click.echo(BOUNDS[preserves(pass_class)] + "\n")
     options = options_of(pass_class)
     if not options:
         click.echo("It has no options.")
@@ -60,7 +74,17 @@ def show_pass(pass_class: type[Pass]) -> None:
 
 
 def describe_pass(pass_class: type[Pass]) -> dict[str, Any]:
-    return {"name": pass_class.name, "summary": summary(pass_class), "options": options_of(pass_class)}
+    return {
+        "name": pass_class.name,
+        "summary": summary(pass_class),
+        "preserves": preserves(pass_class),
+        "options": options_of(pass_class),
+    }
+
+
+def preserves(pass_class: type[Pass]) -> str:
+    """Return how closely a pass says it preserves decoded values."""
+    return "not stated" if pass_class.preserves is None else pass_class.preserves.value
 
 
 def summary(pass_class: type[Pass]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from snnc.passes import Pass, PassContext, Rewriter, rewrite
+from snnc.passes import Pass, PassContext, Preserves, Rewriter, rewrite
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +25,7 @@ class RoundThresholds(Pass):
     """
 
     name: ClassVar[str] = "round-thresholds"
+    preserves: ClassVar[Preserves | None] = Preserves.QUANTISATION
     to: Literal["nearest", "down", "up"] = "nearest"
 
     def run(self, graph: Graph, context: PassContext) -> bool:

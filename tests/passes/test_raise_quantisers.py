@@ -178,6 +178,29 @@ def test_zero_points_that_differ_between_channels_bound_the_stream(dtype: type) 
     assert_same_function(graph, raised, rtol=1e-6, atol=0)
 
 
+def test_a_pair_that_changes_the_scale_leaves_a_factor() -> None:
+    b = Builder(N, 2, 3)
+    zero = np.array(3, np.int8)
+    levels = b("quantise", b.x, scale=np.array([0.25, 0.5], np.float32), zero_point=zero.repeat(2), axis=1)
+    real = b("dequantise", levels, scale=np.array(1, np.float32), zero_point=zero, axis=1)
+    graph = b.outputs(y=real)
+    raised, _ = applied(graph, RaiseQuantisers())
+    assert ops(raised) == ["fake_quantise", "mul"]
+    assert_same_function(graph, raised, rtol=1e-6, atol=0)
+
+
+def test_a_synapse_takes_the_factor_of_a_pair_that_changes_the_scale() -> None:
+    """MatMulInteger reads integers: they dequantise by 1, and the scale comes behind the product."""
+    b = Builder(N, 4)
+    scale, zero = np.array(0.02, np.float32), np.array(3, np.int8)
+    levels = b("quantise", b.x, scale=scale, zero_point=zero)
+    real = b("dequantise", levels, scale=np.array(1, np.float32), zero_point=zero)
+    graph = b.outputs(y=b("linear", real, weight=np.arange(8, dtype=np.float32).reshape(2, 4)))
+    raised, _ = applied(graph, RaiseQuantisers())
+    assert ops(raised) == ["fake_quantise", "linear"]
+    assert_same_function(graph, raised)
+
+
 def test_quantisers_of_16_bits_are_declined() -> None:
     b = Builder(N, 2, 3)
     raised, notes = applied(b.outputs(y=pair(b, b.x, 0.25, np.array(0, np.int16))), RaiseQuantisers())

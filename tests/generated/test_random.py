@@ -1,0 +1,93 @@
+"""Random networks under every law: a fixed few in every test run, as many as asked for with --networks N.
+
+A failure names the network's blocks and, outside continuous integration, the line that repeats it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from snnc.methods import METHODS
+from tests.generated import laws
+from tests.generated.networks import Network, networks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import pytest
+
+USUAL = 40  # networks of an ordinary test run
+
+Ways = st.tuples(st.sampled_from(sorted(METHODS)), st.sampled_from(["rate", "differential"]))
+
+
+def some(config: pytest.Config, test: Callable[..., None], share: float = 1.0) -> Callable[..., None]:
+    """Return the test with as many examples as were asked for; without, a fixed few."""
+    count = config.getoption("--networks")
+    return settings(
+        max_examples=round(share * (count or USUAL)),
+        derandomize=count is None,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )(test)
+
+
+def test_laws(pytestconfig: pytest.Config, tmp_path: Path) -> None:
+    @given(networks(), Ways)
+    def every_law(network: Network, way: Any) -> None:
+        laws.hold(network, *way, tmp_path)
+
+    some(pytestconfig, every_law)()
+
+
+COMPILE = """
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from snnc.data import Dataset
+from snnc.driver import Options, compile_model
+from snnc.ir.archive import save
+
+for model in sorted(Path(sys.argv[1]).glob("*.onnx")):
+    data = Dataset(dict(np.load(model.with_suffix(".npz"))))
+    for method in ("multi-spike", "if", "ecmt-top"):
+        graph = compile_model(model, data, Options(method)).graph
+        save(graph, Path(sys.argv[2]) / f"{model.stem}.{method}.sir", graph.meta)
+"""
+
+
+def test_files_do_not_depend_on_process_or_hash_seed(pytestconfig: pytest.Config, tmp_path: Path) -> None:
+    """Byte for byte: two processes whose sets and dictionaries of strings have other orders."""
+    drawn: list[Network] = []
+
+    @given(networks())
+    def collect(network: Network) -> None:
+        drawn.append(network)
+
+    some(pytestconfig, collect, share=0.25)()
+    models = tmp_path / "models"
+    models.mkdir()
+    for number, network in enumerate(drawn):
+        onnx.save(network.model, models / f"{number:04d}.onnx")
+        np.savez(models / f"{number:04d}.npz", **network.data)
+    contents = []
+    for seed in ("1", "98765"):
+        out = tmp_path / seed
+        out.mkdir()
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "OPENBLAS_NUM_THREADS": "1"}
+        subprocess.run([sys.executable, "-c", COMPILE, models, out], check=True, env=environment)
+        contents.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert len(contents[0]) == 3 * len(drawn) > 0
+    assert contents[0] == contents[1]
