@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING
 
-from snnc.cli.passes import options_of, summary
+from snnc.cli.passes import BOUNDS, options_of, preserves, summary
 from snnc.passes.builtin import BUILTIN
 from snnc.reference import markup
 from snnc.reference.markup import code, paragraphs, table, text
@@ -30,7 +30,8 @@ def overview() -> str:
 
 def section(pass_class: type[Pass]) -> str:
     """Return what a pass does, and its options."""
-    parts = [f"## {pass_class.name}", paragraphs(inspect.getdoc(pass_class) or "")]
+    bound = BOUNDS[preserves(pass_class)]
+    parts = [f"## {pass_class.name}", paragraphs(inspect.getdoc(pass_class) or ""), bound]
     rows = [
         [code(option["name"]), code(option["type"]), code(option["default"])]
         for option in options_of(pass_class)
