@@ -42,6 +42,8 @@ def compile(
     pipeline: str | None = None,
     shapes: Mapping[str, Sequence[int | str]] | None = None,
     decode: Decode | None = None,
+    target: str | None = None,
+    host_nodes: bool = False,
 ) -> Graph:
     """Compile an ONNX model (path or `ModelProto`) to a spiking graph.
 
@@ -54,7 +56,8 @@ def compile(
     the calibration data have no labels) is met at T=1; half of the data are then kept to measure the loss on.
     `shapes` pins dimensions: `{"tokens": ("N", 128)}`. `decode`: the answer is
     the "mean", "sum" or "last" of the outputs' steps; None: as the model's metadata say (`snnc.decode`), else
-    the mean. Every refusal is an `SnncError`.
+    the mean. `target`, "loihi2": lower the network to integers for this machine; what needs real numbers runs
+    on a host with `host_nodes`, else it is refused by name. Every refusal is an `SnncError`.
     """
     if steps < 1:
         raise OptionError(f"a network cannot take {steps} time steps", help="give at least 1")
@@ -66,7 +69,16 @@ def compile(
     check_choice("reset", reset, (None, *RESETS))
     settings = Settings(levels, thresholds, per, batch_norm, coding, reset)
     options = Options(
-        method, settings, steps, pipeline, shapes, energy=energy, max_loss=max_loss, decode=decode
+        method,
+        settings,
+        steps,
+        pipeline,
+        shapes,
+        energy=energy,
+        max_loss=max_loss,
+        decode=decode,
+        target=target,
+        host_nodes=host_nodes,
     )
     compilation = compile_model(model, as_dataset(calibration), options)
     for text in compilation.context.warnings:

@@ -14,6 +14,7 @@ import numpy as np
 from snnc.calibration import DatasetCalibration
 from snnc.data import Dataset, load_data
 from snnc.frontend import import_onnx
+from snnc.hardware import get_machine
 from snnc.ir.decode import decode_problem
 from snnc.ir.errors import DataError, OptionError
 from snnc.methods import DEFAULT, DIRECT, Settings, get_method, method_for
@@ -52,6 +53,8 @@ class Options:
     `energy` (ratio to the source network in float32) and `max_loss` (points) are met at T=1 by sharing out
     levels between neurons. Without a method a network that spikes already keeps its neurons, any other is
     converted by the default method. `decode` replaces what the model says about decoding its outputs.
+    `target` names a machine (snnc.hardware) to lower the network to; with `host_nodes`, what needs real
+    numbers stays, for a host.
     """
 
     method: str | None = None
@@ -64,13 +67,22 @@ class Options:
     energy: float | None = None
     max_loss: float | None = None
     decode: Decode | None = None
+    target: str | None = None
+    host_nodes: bool = False
 
     @property
     def full_settings(self) -> Settings:
         """The method's settings, the number of steps among them."""
         return replace(self.settings, steps=self.steps)
 
+    @property
+    def lowering(self) -> list[Pass]:
+        """The passes to the target machine."""
+        return [] if self.target is None else get_machine(self.target).passes(host_nodes=self.host_nodes)
+
     def __post_init__(self) -> None:
+        if self.host_nodes and self.target is None:
+            raise OptionError("host nodes are those of a target machine", help="give --target loihi2")
         if self.energy is None and self.max_loss is None:
             return
         if self.energy is not None and self.max_loss is not None:
@@ -160,11 +172,13 @@ def compile_model(
             calibration or synthetic_dataset(graph, synthetic_samples(graph)), graph
         )
         passes, runs, target = run_to_target(graph, manager, options, data)
+    manager.passes = options.lowering
+    runs += manager.run(graph, before=len(runs))
     refuse_decode(graph)
     graph.meta = {
         "source": describe_source(model),
         "method": method,
-        "pipeline": show_pipeline(passes),
+        "pipeline": show_pipeline([*passes, *options.lowering]),
         "calibration": (
             {"data": "synthetic", "samples": synthetic.samples}
             if calibration is None
@@ -172,6 +186,7 @@ def compile_model(
         ),
         "steps": options.steps,
         **({"target": target} if target else {}),
+        **({"machine": options.target} if options.target else {}),
         **({"shapes": {name: list(dims) for name, dims in options.shapes.items()}} if options.shapes else {}),
     }
     return Compilation(graph, runs, context)

@@ -14,7 +14,9 @@ from snnc.passes.fold_pooling import FoldPooling
 from snnc.passes.fuse_batch_norm import FuseBatchNorm
 from snnc.passes.identity_neurons import IdentityNeurons
 from snnc.passes.insert_neurons import InsertNeurons
+from snnc.passes.integerise import Integerise
 from snnc.passes.normalise_thresholds import NormaliseThresholds
+from snnc.passes.quantise_weights import QuantiseWeights
 from snnc.passes.raise_patterns import RaisePatterns
 from snnc.passes.raise_quantisers import RaiseQuantisers
 from snnc.passes.set_coding import SetCoding
@@ -38,5 +40,7 @@ BUILTIN: tuple[type[Pass], ...] = (
     NormaliseThresholds,
     ExpandLevels,
     IdentityNeurons,
+    QuantiseWeights,
+    Integerise,
     Dce,
 )

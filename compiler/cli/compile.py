@@ -58,6 +58,7 @@ class MethodOption(click.Option):
         "snnc compile model.onnx -o net.sir --calibration images.npz --scale 1/255",
         "snnc compile model.onnx -o net.sir --method if -T 64",
         "snnc compile model.onnx -o net.sir --calibration images.npz --scale 1/255 --energy 0.25",
+        "snnc compile model.onnx -o net.sir --calibration images.npz --target loihi2",
         'snnc compile model.onnx -o analog.sir -p "simplify,raise-patterns,fuse-batch-norm,dce"',
     ),
     short_help="Make a spiking network (.sir) of an ONNX model.",
@@ -131,6 +132,16 @@ class MethodOption(click.Option):
     type=click.Choice(["mean", "sum", "last"]),
     help="The answer after t steps: the outputs' mean or sum until then, or step t alone.  "
     "[default: as the model's metadata say, else mean]",
+)
+@click.option(
+    "--target",
+    type=click.Choice(["loihi2"]),
+    help="Lower the network to integers for this machine: 8-bit weights, 24-bit membranes.",
+)
+@click.option(
+    "--host-nodes",
+    is_flag=True,
+    help="With --target: what needs real numbers (softmax, layer norm, GELU, products) runs on a host.",
 )
 @click.option(
     "-p", "--pipeline", metavar="PASSES", help="Run these passes instead of the method's (see snnc passes)."
@@ -275,4 +286,6 @@ def build_options(output: Path, chosen: dict[str, Any]) -> Options:
         energy=chosen["energy"],
         max_loss=chosen["max_loss"],
         decode=chosen["decode"],
+        target=chosen["target"],
+        host_nodes=chosen["host_nodes"],
     )

@@ -8,6 +8,7 @@ import click
 
 from snnc.cli.measure import measure
 from snnc.cli.options import (
+    FILE,
     DataOptions,
     data_options,
     decode_option,
@@ -25,7 +26,7 @@ from snnc.cli.show import Column, count, percent, print_json, print_table, show_
 from snnc.cli.traffic import memory_option, show_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from snnc.evaluation import Evaluation, Metric
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     epilog=example(
         "snnc eval net.sir --model model.onnx --data test.npz",
         "snnc eval net.sir --model model.onnx --data test.npz --scale 1/255 --limit 1000 -T 8 --json",
+        "snnc eval integers.sir --model model.onnx --data test.npz --against net.sir",
     ),
     short_help="Accuracy, activity and energy against the model.",
 )
@@ -45,6 +47,13 @@ if TYPE_CHECKING:
 @model_option
 @test_data_option
 @steps_option
+@click.option(
+    "--against",
+    type=FILE,
+    metavar="NET.sir",
+    help="Another spiking network of the same model, evaluated on the same data beside this one: say, the "
+    "one with real weights that an integer network came from.",
+)
 @decode_option
 @metric_option
 @memory_option
@@ -58,6 +67,7 @@ def eval_(
     model: Path,
     data_file: Path,
     steps: int | None,
+    against: Path | None,
     decode: Decode | None,
     metric: Metric | None,
     memory: bool,
@@ -77,22 +87,27 @@ def eval_(
     / int8        that energy over the ANN's quantised to int8 (snnc energy has both sides in int8)
     operations    accumulates that spikes cause, by payload: 1, above 1, below 0; and multiplications
     """
-    result = measure(
-        network=network,
-        model=model,
-        data_file=data_file,
-        data=data,
-        steps=steps,
-        decode=decode,
-        metric=metric,
-        memory=memory,
-        shapes=shapes,
-        quiet=quiet,
-    )
+
+    def measured(file: Path, steps: int | None) -> Evaluation:
+        return measure(
+            network=file,
+            model=model,
+            data_file=data_file,
+            data=data,
+            steps=steps,
+            decode=decode,
+            metric=metric,
+            memory=memory,
+            shapes=shapes,
+            quiet=quiet,
+        )
+
+    result = measured(network, steps)
+    other = None if against is None else measured(against, len(result.steps))
     if as_json:
-        print_json(result.to_json())
+        print_json(result.to_json() | ({} if other is None else {"against": other.to_json()}))
     else:
-        show_evaluation(result)
+        show_evaluation(result, other)
         if result.memory is not None:
             show_memory(result.memory)
 
@@ -100,36 +115,10 @@ def eval_(
 STEPPED = "ANN: the model is one time step with states, run densely for as many steps (first row: for all)"
 
 
-def show_evaluation(result: Evaluation) -> None:
+def show_evaluation(result: Evaluation, other: Evaluation | None = None) -> None:
+    """Print the table; with another evaluation, its metric in a column of its own and what lies between."""
     show_value = percent if result.metric == "accuracy" else "{:.5f}".format
-    last = result.steps[-1].energy
-    # What the source answers may differ from step to step.
-    series = len({step.ann for step in result.steps}) > 1
-    columns = [
-        Column("t", True),
-        Column(result.metric.replace("_", " "), True),
-        *([Column("ANN", True)] if series else []),
-        Column("agreement", True),
-        *([] if result.metric == "relative_error" else [Column("error", True)]),
-        Column("spikes", True),
-        Column("energy", True),
-        Column("/ fp32", True),
-        Column("/ int8", True),
-    ]
-    rows = [
-        ["ANN", show_value(result.ann), *([""] if series else []), "",
-         *([] if result.metric == "relative_error" else [""]), "", show_energy(last.ann_fp32_pj), "1", ""]
-    ]  # fmt: skip
-    for step in result.steps:
-        error = [] if result.metric == "relative_error" else [f"{step.relative_error:.4f}"]
-        energy = step.energy
-        rows.append(
-            [str(step.t), show_value(step.value), *([show_value(step.ann)] if series else []),
-             percent(step.agreement), *error,
-             f"{step.unit_spikes_per_neuron:.3f}", show_energy(energy.snn_pj),
-             f"{energy.ratio_fp32:.3f}", f"{energy.ratio_int8:.3f}"]
-        )  # fmt: skip
-    print_table(columns, rows)
+    print_table(*table(result, other, show_value))
     click.echo()
     click.echo(f"{count(result.samples, 'sample')} in {result.seconds:.1f} s")
     if result.stepped:
@@ -139,6 +128,53 @@ def show_evaluation(result: Evaluation) -> None:
     click.echo("spikes: " + "; ".join(result.coverage.sentences()))
     for remark in losses(result):
         click.echo(remark)
+    if other is not None:
+        click.echo(difference(result, other))
+
+
+def table(
+    result: Evaluation, other: Evaluation | None, show_value: Callable[[float], str]
+) -> tuple[list[Column], list[list[str]]]:
+    """Return the columns and the rows: the source network, then every step."""
+    last = result.steps[-1].energy
+    # What the source answers may differ from step to step.
+    series = len({step.ann for step in result.steps}) > 1
+    columns = [
+        Column("t", True),
+        Column(result.metric.replace("_", " "), True),
+        *([] if other is None else [Column("against", True)]),
+        *([Column("ANN", True)] if series else []),
+        Column("agreement", True),
+        *([] if result.metric == "relative_error" else [Column("error", True)]),
+        Column("spikes", True),
+        Column("energy", True),
+        Column("/ fp32", True),
+        Column("/ int8", True),
+    ]
+    rows = [
+        ["ANN", show_value(result.ann), *([] if other is None else [""]), *([""] if series else []), "",
+         *([] if result.metric == "relative_error" else [""]), "", show_energy(last.ann_fp32_pj), "1", ""]
+    ]  # fmt: skip
+    for step in result.steps:
+        error = [] if result.metric == "relative_error" else [f"{step.relative_error:.4f}"]
+        energy = step.energy
+        rows.append(
+            [str(step.t), show_value(step.value),
+             *([] if other is None else [show_value(other.steps[step.t - 1].value)]),
+             *([show_value(step.ann)] if series else []),
+             percent(step.agreement), *error,
+             f"{step.unit_spikes_per_neuron:.3f}", show_energy(energy.snn_pj),
+             f"{energy.ratio_fp32:.3f}", f"{energy.ratio_int8:.3f}"]
+        )  # fmt: skip
+    return columns, rows
+
+
+def difference(result: Evaluation, other: Evaluation) -> str:
+    """Say how far the metric of the network is from that of the other one after the last step."""
+    ours, theirs = result.steps[-1].value, other.steps[-1].value
+    if result.metric == "accuracy":
+        return f"against the other network at t = {len(result.steps)}: {100 * (ours - theirs):+.2f} points"
+    return f"against the other network at t = {len(result.steps)}: {ours - theirs:+.5f}"
 
 
 def show_shares(operations: Operations) -> str:

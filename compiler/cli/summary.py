@@ -32,7 +32,7 @@ def describe_graph(graph: Graph) -> dict[str, Any]:
         "parameters": sum(int(array.size) for array in graph.tensors.values()),
         **{
             key: graph.meta[key]
-            for key in ("method", "pipeline", "calibration", "steps", "target")
+            for key in ("method", "pipeline", "calibration", "steps", "target", "machine")
             if key in graph.meta
         },
     }
@@ -78,6 +78,8 @@ def show_summary(output: Path, graph: Graph, seconds: float) -> None:
     click.echo(
         f"method {figures['method']}, {coding}{calibrated}, {count(figures['steps'], 'time step')} by default"
     )
+    if "machine" in figures:
+        click.echo(f"integers for {figures['machine']}")
     target = figures.get("target")
     if target:
         click.echo(describe_target(target))

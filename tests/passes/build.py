@@ -12,6 +12,7 @@ from snnc.ir.shapes import Batch
 from snnc.ir.types import TensorType
 from snnc.passes.base import PassContext
 from snnc.passes.manager import PassManager
+from snnc.passes.rewriter import rewrite
 from tests.harness import run_analog
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from snnc.ir.kernel_types import Array
     from snnc.ir.shapes import Dim
     from snnc.passes.base import Calibration, Note, Pass
+    from snnc.passes.rewriter import PatternTable
 
 N = Batch()
 
@@ -108,3 +110,11 @@ def assert_close(found: Mapping[str, Array], wanted: Mapping[str, Array], rtol: 
     assert list(found) == list(wanted)
     for name, array in wanted.items():
         np.testing.assert_allclose(found[name], array, rtol=rtol, atol=atol, err_msg=name)
+
+
+def rewritten(graph: Graph, patterns: PatternTable) -> Graph:
+    """Return a copy of the graph after rewriting by patterns."""
+    result = graph.copy()
+    rewrite(result, patterns, PassContext(), "test")
+    result.retype()
+    return result

@@ -1,0 +1,40 @@
+"""The machines a network can be lowered to, and the passes that do it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from snnc.ir.errors import OptionError, did_you_mean
+from snnc.passes.dce import Dce
+from snnc.passes.integerise import Integerise
+from snnc.passes.quantise_weights import QuantiseWeights
+
+if TYPE_CHECKING:
+    from snnc.passes.base import Pass
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """An integer machine: bits of its weights, and of its sums and membranes."""
+
+    name: str
+    weight_bits: int
+    width: int
+
+    def passes(self, *, host_nodes: bool) -> list[Pass]:
+        """Return the passes from a spiking network of real weights to one of integers."""
+        return [
+            QuantiseWeights(bits=self.weight_bits, width=self.width),
+            Integerise(width=self.width, host_nodes=host_nodes),
+            Dce(),
+        ]
+
+
+MACHINES = {machine.name: machine for machine in (Machine("loihi2", weight_bits=8, width=24),)}
+
+
+def get_machine(name: str) -> Machine:
+    if name not in MACHINES:
+        raise OptionError(f"there is no target {name!r}", help=did_you_mean(name, MACHINES))
+    return MACHINES[name]
