@@ -11,7 +11,7 @@ from snnc.ir.errors import OptionError, PassError
 from snnc.ir.op import Role
 from snnc.ir.types import TensorType
 from snnc.passes.analysis import analog_values
-from snnc.passes.base import Pass, PassContext
+from snnc.passes.base import Pass, PassContext, Preserves
 from snnc.passes.normalise_thresholds import along
 from snnc.passes.rewriter import Rewriter, describe
 from snnc.passes.whole_numbers import WHOLE, fractions, is_whole, listed, reads_spikes, shared_exponent
@@ -35,6 +35,7 @@ class Integerise(Pass):
 
     name: ClassVar[str] = "integerise"
     integers: ClassVar[bool] = True
+    preserves: ClassVar[Preserves | None] = Preserves.ROUNDING
     width: int = 24
     host_nodes: bool = False
 
