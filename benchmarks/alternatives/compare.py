@@ -1,0 +1,156 @@
+"""Compare snnc with other converters on the same networks, data and time steps.
+
+    python benchmarks/alternatives/compare.py [--limit N] [--write docs/comparison.md]
+
+It runs in an environment of its own, with the converters installed: `make alternatives`. ResNet-20 is
+measured where the environment variable SNNC_SHARED names the folder with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from converters import CNN_CONVERTERS, TRANSFORMER_CONVERTERS
+from exports import EXPORTS
+from networks import CNN, VIT, resnet
+from operators import OPERATORS, STEPS, TREATMENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from converters import Converter
+    from networks import Network
+
+TIMES = (1, 2, 4, 8, 16, 32, 64)
+SMALL_LIMIT, LARGE_LIMIT = 600, 300  # test images
+
+INTRODUCTION = """# Comparison with other converters
+
+The same networks, test images and calibration images, measured by `make alternatives`. SpikingJelly and
+sinabs convert PyTorch modules; they get the networks as modules with the weights of the ONNX files,
+every activation an `nn.ReLU()` of its own, as their documentation asks for. Settings are those of their
+own examples:
+
+- **SpikingJelly** {spikingjelly}: the recipes of `ann2snn` as its examples configure them, readout
+  delayed as `estimate_delay_start` proposes (never below 8 steps). `LocalThresholdBalancingRecipe` sees
+  {batches} batches, the calibration images over and over. `STATransformerRecipe` gets the image in step
+  1 and nothing afterwards, and is converted for every T anew, both as in its ImageNet example.
+- **sinabs** {sinabs}: `from_torch.from_model`, image at every step. One threshold serves all layers;
+  any other than 1 would change the network, since a spike counts 1 whatever the threshold.
+  `utils.normalize_weights` is for chains of layers and cannot be used on networks with branches.
+- **snnc** {snnc}: methods at their defaults, image at every step.
+
+"spikes" is what a neuron may send in one step. An integer k costs hardware as many accumulates as k has
+non-zero signed digits ([semantics](semantics.md#neurons)), so rows are best compared with rows of the
+same kind. Seconds are for the conversion and for simulating {last} steps of all images (of every T
+where a row converts for every T) on one thread of {machine}; they compare simulators in PyTorch with
+one in numpy, and say nothing about hardware.
+"""
+
+OPERATORS_INTRODUCTION = """## Operators
+
+One operator at a time behind a spiking layer: linear, ReLU (for `STATransformerRecipe`: GELU), linear,
+**the operator**, linear. The figure is the relative error of the decoded output after {steps} steps.
+*Refused by name* is an exception that says which operator; *kept as it was* means that it is neither
+replaced nor mentioned and meets single steps instead of means.
+"""
+
+EXPORTS_INTRODUCTION = """## Getting the network out
+
+The converted digits CNN, handed to every exporter that the tool documents for spiking networks:
+"""
+
+NOT_MEASURED = """## Not measured
+
+- **nengo-dl** 3.6.0: its `Converter` needs `keras.engine`, which the TensorFlow that `pip install
+  nengo-dl` brings (2.21.0) no longer has.
+- **snnTorch** and **Norse** train spiking networks and have no converter.
+- **snntoolbox** reads Keras models (and PyTorch by way of them); we have not translated the networks
+  for it.
+"""
+
+
+def accuracies(network: Network, converters: Sequence[Converter], limit: int) -> str:
+    """Return the table of one network: accuracy at every T and seconds, a row per converter."""
+    x, labels = network.images(network.test, limit)
+    with torch.no_grad():
+        source = float((network.module()(x).argmax(dim=1) == labels).float().mean())
+    titles = ["tool", "settings", "spikes", *(f"T={t}" for t in TIMES), "convert", "run"]
+    rows = []
+    for converter in converters:
+        answer = converter.answer(network, x, TIMES)
+        shares = [float((answer.logits[t].argmax(dim=1) == labels).float().mean()) for t in TIMES]
+        seconds = [f"{answer.converting:.1f} s", f"{answer.running:.0f} s"]
+        rows.append(
+            [
+                converter.tool,
+                converter.settings,
+                converter.spikes,
+                *(f"{100 * s:.1f}" for s in shares),
+                *seconds,
+            ]
+        )
+        print(network.title, *rows[-1], sep=" | ", flush=True)
+    lead = f"{len(labels)} test images; the source network: {100 * source:.1f} %."
+    return f"## {network.title}\n\n{lead}\n\n{table(titles, rows)}\n"
+
+
+def operators() -> str:
+    rows = []
+    for name, operator in OPERATORS.items():
+        rows.append([name, *(treat(operator) for treat in TREATMENTS.values())])
+        print(*rows[-1], sep=" | ", flush=True)
+    return OPERATORS_INTRODUCTION.format(steps=STEPS) + "\n" + table(["operator", *TREATMENTS], rows) + "\n"
+
+
+def exports() -> str:
+    rows = [[tool, form, outcome(CNN)] for tool, form, outcome in EXPORTS]
+    return EXPORTS_INTRODUCTION + "\n" + table(["tool", "format", "outcome"], rows) + "\n"
+
+
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in [titles, ["---"] * len(titles), *rows])
+
+
+def pages(limit: int | None) -> Iterator[str]:
+    from converters import BALANCING_BATCHES
+
+    yield INTRODUCTION.format(
+        spikingjelly=version("spikingjelly"),
+        sinabs=version("sinabs"),
+        snnc=version("snnc"),
+        batches=BALANCING_BATCHES,
+        last=TIMES[-1],
+        machine=f"a CPU, with Python {platform.python_version()} and PyTorch {torch.__version__}",
+    )
+    yield accuracies(CNN, CNN_CONVERTERS, limit or SMALL_LIMIT)
+    if shared := os.environ.get("SNNC_SHARED"):
+        yield accuracies(resnet(Path(shared) / "models"), CNN_CONVERTERS, limit or LARGE_LIMIT)
+    yield accuracies(VIT, TRANSFORMER_CONVERTERS, limit or SMALL_LIMIT)
+    yield operators()
+    yield exports()
+    yield NOT_MEASURED
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--limit", type=int, help="test images per network")
+    parser.add_argument("--write", type=Path, help="write the tables to this file")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    text = "\n".join(pages(options.limit))
+    if options.write:
+        options.write.write_text(text)
+    else:
+        sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main()
