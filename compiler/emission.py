@@ -25,7 +25,10 @@ Write: TypeAlias = Callable[["Graph", EmitOptions, BinaryIO], str]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A backend that writes files. `write` fills an open file and returns what it wrote, in a few words."""
+    """A backend that writes files, of snnc or of anybody: `write` fills an open file.
+
+    It returns what it wrote, in a few words, or raises `BackendError` for what it cannot write.
+    """
 
     name: str
     suffix: str

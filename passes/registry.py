@@ -47,19 +47,7 @@ class Registry:
 
     def load_file(self, path: Path) -> list[str]:
         """Run a Python file and register every pass class it defines; return their names."""
-        module_name = f"{LOADED_MODULE}{path.stem}"
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        if spec is None or spec.loader is None or not path.is_file():
-            raise OptionError(f"cannot load passes from {path}", help="give a Python file (.py) that exists")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module
-        try:
-            spec.loader.exec_module(module)
-        except (
-            Exception,
-            SystemExit,
-        ) as error:  # a user's file may fail in any way; all are the same news here
-            raise PassError(f"{path} failed while loading: {type(error).__name__}: {error}") from error
+        module = run_file(path, "passes")
         found = passes_in(module)
         if not found:
             raise PassError(
@@ -68,6 +56,24 @@ class Registry:
         for pass_class in found:
             self.add(pass_class)
         return [pass_class.name for pass_class in found]
+
+
+def run_file(path: Path, what: str) -> ModuleType:
+    """Run a Python file that a user gave for the passes or backends in it, and return its module."""
+    module_name = f"{LOADED_MODULE}{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise OptionError(f"cannot load {what} from {path}", help="give a Python file (.py) that exists")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # a user's file may fail in any way; all are the same news here
+        raise PassError(f"{path} failed while loading: {type(error).__name__}: {error}") from error
+    return module
 
 
 def passes_in(module: ModuleType) -> list[type[Pass]]:

@@ -16,7 +16,7 @@ from snnc.cli.options import (
     recorded_steps,
 )
 from snnc.cli.show import count
-from snnc.emission import TARGETS, EmitOptions, check_varying
+from snnc.emission import EmitOptions, check_varying
 from snnc.ir.errors import OptionError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     epilog=example(
         "snnc emit net.sir --backend onnx -o snn.onnx -T 4",
         "snnc emit net.sir --backend onnx -o snn.onnx -T 16 --varying frames",
+        "snnc emit net.sir --backend c --load my_backend.py -o net.c",
     ),
     short_help="Write a network for another runtime.",
 )
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 @click.option(
     "--backend",
     required=True,
-    type=click.Choice(list(TARGETS)),
+    metavar="NAME",
     help="onnx: T steps as a standard ONNX model.",
 )
 @click.option("-o", "--output", required=True, type=FILE, metavar="FILE", help="The file to write.")
@@ -48,6 +49,13 @@ if TYPE_CHECKING:
     help="Time steps the model takes.  [default: as recorded in NET, else 4]",
 )
 @decode_option
+@click.option(
+    "--load",
+    multiple=True,
+    type=FILE,
+    metavar="FILE.py",
+    help="Run a Python file and offer the backends it defines. Repeat for more files.",
+)
 @click.option(
     "--varying",
     multiple=True,
@@ -62,6 +70,7 @@ def emit(
     output: Path,
     steps: int | None,
     decode: Decode | None,
+    load: tuple[Path, ...],
     varying: tuple[str, ...],
     quiet: bool,
 ) -> None:
@@ -71,17 +80,20 @@ def emit(
     onnx          all T time steps in one standard ONNX model, for any batch size.
                   Inputs are NET's own; outputs are decoded after every step,
                   [T, N, ...]: the last one, at T, is the answer.
-    """
-    from snnc.api import load
-    from snnc.ir.output import atomic_write
 
-    target = TARGETS[backend]
+    Installed packages may offer more (entry points snnc.backends), and so may files given by --load.
+    """
+    from snnc.api import load as load_network
+    from snnc.ir.output import atomic_write
+    from snnc.targets import find_target
+
+    target = find_target(backend, load)
     if output.suffix != target.suffix:
         raise OptionError(
             f"{output} is not named {target.suffix}", help=f"name it {output.stem}{target.suffix}"
         )
     check_writable(output, network)
-    graph = load(network)
+    graph = load_network(network)
     if decode is not None:
         graph.decode_outputs(decode)
     options = EmitOptions(steps or recorded_steps(graph.meta), check_varying(graph, varying))
