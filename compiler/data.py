@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import zipfile
+import math
+import re
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,7 @@ from snnc.backends.inputs import (
     steps_of,
     timed_inputs,
 )
+from snnc.data_file import read_arrays
 from snnc.events import frames_from_events, frames_of_samples
 from snnc.ir.errors import DataError, OptionError
 from snnc.ir.shapes import batch_axis
@@ -45,16 +47,17 @@ class Normalise:
     def __call__(self, x: Array, name: str, *, timed: bool = False) -> Array:
         """Return x normalised; if it is `timed`, its first axis is time and channels are on axis 2."""
         axis = 1 + timed
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
+        with np.errstate(all="ignore"):  # what becomes infinite or NaN is refused as such
             result = x.astype(np.float32) * np.float32(self.scale)
         for label, values in (("mean", self.mean), ("std", self.std)):
             if len(values) > 1 and (result.ndim <= axis or result.shape[axis] != len(values)):
                 channels = result.shape[axis] if result.ndim > axis else 0
                 raise DataError(f"--{label} has {len(values)} values; input {name!r} has {channels} channels")
-        if self.mean:
-            result -= self._per_channel(self.mean, result.ndim - axis)
-        if self.std:
-            result /= self._per_channel(self.std, result.ndim - axis)
+        with np.errstate(all="ignore"):
+            if self.mean:
+                result -= self._per_channel(self.mean, result.ndim - axis)
+            if self.std:
+                result /= self._per_channel(self.std, result.ndim - axis)
         return result
 
     @staticmethod
@@ -242,38 +245,32 @@ def _read(path: Path) -> dict[str, Array]:
         raise DataError("data files are .npz or .npy", where=str(path))
     if path.stat().st_size == 0:
         raise DataError("the file is empty", where=str(path))
-    name = "x"
-    try:
-        if path.suffix == ".npy":
-            return {name: _numeric(np.load(path, mmap_mode="r", allow_pickle=False), name, path)}
-        arrays = {}
-        with np.load(path, allow_pickle=False) as archive:
-            for name in archive.files:
-                arrays[name] = _numeric(archive[name], name, path)
-    except DataError:
-        raise
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        if "Object arrays" in str(error) or "Python objects" in str(error):  # numpy has one class for all
-            message = f"array {name!r} holds Python objects, which are not read"
-            raise DataError(message, where=str(path), help="store plain numbers") from error
-        raise DataError(f"the data file cannot be read: {error}", where=str(path)) from error
+    arrays = read_arrays(path)
+    for name, array in arrays.items():
+        if array.ndim == 0:
+            message = f"array {name!r} is a single number; samples come first"
+            raise DataError(message, where=str(path))
     return arrays
 
 
-def _numeric(array: Array, name: str, path: Path) -> Array:
-    if array.dtype.kind not in "iubf":
-        raise DataError(f"array {name!r} holds {array.dtype}, which is not numbers", where=str(path))
-    if array.ndim == 0:
-        raise DataError(f"array {name!r} is a single number; samples come first", where=str(path))
-    return array
+LONGEST_NUMBER = 40
+"""Characters; more digits than a double has are no use, and an exponent could make an integer of gigabytes."""
+
+_FRACTION = re.compile(r"[+-]?[0-9]+/[0-9]+")
 
 
 def parse_number(text: str) -> float:
     """Return a number written as decimal or fraction (`1/255`)."""
+    text = text.strip()
     try:
-        return float(Fraction(text.strip()))
-    except (ValueError, ZeroDivisionError) as error:
-        raise OptionError(f"{text!r} is not a number", help="write 0.5 or 1/255") from error
+        if len(text) > LONGEST_NUMBER:
+            raise ValueError(f"it has {len(text)} characters")
+        value = float(Fraction(text)) if _FRACTION.fullmatch(text) else float(text)
+        if not math.isfinite(value):
+            raise ValueError("it is not finite")
+    except (ValueError, ArithmeticError) as error:
+        raise OptionError(f"{text[:LONGEST_NUMBER]!r} is not a number", help="write 0.5 or 1/255") from error
+    return value
 
 
 def parse_numbers(text: str) -> tuple[float, ...]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from snnc.data_file import may_take
 from snnc.ir.errors import DataError, OptionError
 
 if TYPE_CHECKING:
@@ -93,6 +94,13 @@ def frames_of_samples(arrays: Mapping[str, Array], bins: int) -> Array:
     if not parts:
         raise DataError("the events are those of no sample")
     height, width = (int(length) for length in size)
+    needed = bins * len(parts) * 2 * height * width * np.dtype(np.uint32).itemsize
+    if not may_take(needed, events.nbytes):
+        raise DataError(
+            f"{len(events)} events of {len(parts)} samples on {height} x {width} pixels in {bins} time steps "
+            f"would take {needed} bytes",
+            help="take fewer samples or time steps, or store frames",
+        )
     frames = np.empty((bins, len(parts), 2, height, width), np.uint32)
     for number, part in enumerate(parts):
         try:

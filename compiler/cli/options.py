@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 FILE = click.Path(path_type=Path)
 STEPS_IF_UNRECORDED = 4
+MAX_DIGITS = 15  # of a dimension
+MAX_RECORDED_STEPS = 2**16  # far above any network: more are for the user to ask for, not for a file
 
 
 def example(*lines: str) -> str:
@@ -101,8 +103,8 @@ def parse_shapes(
 def parse_dim(dim: str, text: str) -> int | str:
     if dim == "N":
         return dim
-    if not (dim.isascii() and dim.isdigit() and int(dim) > 0):
-        raise click.BadParameter(f"{dim!r} in {text!r} is neither N nor a positive integer")
+    if not (dim.isascii() and dim.isdigit() and len(dim) <= MAX_DIGITS and int(dim) > 0):
+        raise click.BadParameter(f"{dim[:40]!r} in {text[:80]!r} is neither N nor a positive integer")
     return int(dim)
 
 
@@ -227,9 +229,9 @@ def numbers(option: str, given: str | None, default: str) -> tuple[float, ...]:
         return ()
     try:
         return parse_numbers(text)
-    except (OptionError, OverflowError) as error:
+    except OptionError as error:
         raise OptionError(
-            f"{option} {text!r} cannot be read",
+            f"{option} {text[:80]!r} cannot be read",
             help="write numbers such as 0.5 or 1/255, with commas between",
         ) from error
 
@@ -244,7 +246,7 @@ def recorded_normalise(meta: Mapping[str, Any]) -> Normalise:
         return Normalise()
     try:
         return Normalise(float(record["scale"]), *(tuple(map(float, record[key])) for key in ("mean", "std")))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ArchiveError(
             "the network's record of its calibration is damaged",
             help="say how to normalise the data: --scale, --mean, --std",
@@ -281,9 +283,15 @@ def steps_to_run(graph: Graph, dataset: Dataset, given: int | None) -> int:
 
 
 def recorded_steps(meta: Mapping[str, Any]) -> int:
-    """Return the time steps that the network's record states."""
-    recorded = meta.get("steps")
-    return recorded if isinstance(recorded, int) and recorded >= 1 else STEPS_IF_UNRECORDED
+    """Return the time steps that the network's record states; `ArchiveError` if it is damaged."""
+    recorded = meta.get("steps", STEPS_IF_UNRECORDED)
+    if type(recorded) is not int or not 1 <= recorded <= MAX_RECORDED_STEPS:
+        raise ArchiveError(
+            f"the network's record states {str(recorded)[:40]} time steps, which is not a number from 1 to "
+            f"{MAX_RECORDED_STEPS}",
+            help="say how many to run: -T",
+        )
+    return recorded
 
 
 def recorded_shapes(meta: Mapping[str, Any]) -> dict[str, list[int | str]] | None:
