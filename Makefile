@@ -8,6 +8,8 @@ REAL := .real
 NETWORKS ?= 1000
 REAL_BIN := $(REAL)/venv/bin
 ALTERNATIVES := .alternatives
+FUZZ_SECONDS ?= 60
+FUZZ_SEED ?= 0
 SOURCES := compiler ir passes backends
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -16,7 +18,7 @@ export PIP_NO_INPUT := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test real laws bench results methods ablation conformance reference docs alternatives clean FORCE
+.PHONY: help demo test real laws bench results methods ablation conformance reference docs alternatives fuzz clean FORCE
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -71,6 +73,10 @@ reference: $(VENV)/installed  ## write the reference pages from the code (docs/r
 docs: $(VENV)/installed-dev  ## build the documentation site (build/site)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@echo "open build/site/index.html; with search: $(BIN)/python -m http.server --directory build/site"
+
+fuzz: $(VENV)/installed-dev  ## feed damaged and hostile files for some minutes (docs/hostile-input.md)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --editable '.[fuzz]' || true
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED)
 
 clean:  ## remove what make made
 	rm -rf build dist $(VENV) $(REAL) $(ALTERNATIVES) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -254,7 +254,7 @@ def _read(path: Path) -> dict[str, Array]:
 
 
 LONGEST_NUMBER = 40
-"""Characters; more digits than a double has are no use, and an exponent could make an integer of gigabytes."""
+"""Characters. As a fraction, a number with a long exponent would be an integer of gigabytes."""
 
 _FRACTION = re.compile(r"[+-]?[0-9]+/[0-9]+")
 

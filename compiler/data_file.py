@@ -27,7 +27,7 @@ FREELY = 2**28
 """Bytes of memory that any file may take, however small it is."""
 
 TIMES = 100
-"""How many times its own size a file may take in memory beyond that; deflate alone could make it 1032 times."""
+"""How many times its own size a larger file may take; deflate alone could make it 1032 times."""
 
 MAPPED = 2**30
 """Bytes from which on a `.npy` file is mapped into memory and not read."""
@@ -42,8 +42,8 @@ _ENCRYPTED = 0x41  # flag bits: encryption, strong encryption
 
 # What numpy and zipfile raise for files that are not what they claim to be.
 _DAMAGE = (
-    ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, EOFError, SyntaxError, RecursionError,
-    MemoryError, NotImplementedError, RuntimeError, struct.error, zlib.error, tokenize.TokenError, zipfile.BadZipFile,
+    ValueError, TypeError, LookupError, AttributeError, OverflowError, EOFError, SyntaxError, MemoryError,
+    RuntimeError, struct.error, zlib.error, tokenize.TokenError, zipfile.BadZipFile,
 )  # fmt: skip
 
 
@@ -61,7 +61,7 @@ class Header(NamedTuple):
 
 
 def read_arrays(path: Path) -> dict[str, Array]:
-    """Return the arrays of a `.npz` file by name, that of a `.npy` file as `x`; `DataError` if it is damaged."""
+    """Return the arrays of a `.npz` file by name, that of a `.npy` file as `x`; `DataError` if damaged."""
     size = path.stat().st_size
     try:
         with path.open("rb") as file:
@@ -87,14 +87,18 @@ def _read_npy(file: IO[bytes], name: str, size: int, path: Path | None = None) -
             f"array {name!r} needs {header.bytes} bytes, the file has {size - header.start}",
             help="it is truncated, or its header is forged",
         )
-    order = "F" if header.fortran else "C"
     if path is not None and header.bytes >= MAPPED:
-        return np.memmap(path, header.dtype, "r", header.start, header.shape, order)
-    content = bytearray(header.bytes)
-    got = file.readinto(content)  # type: ignore[attr-defined]  # both kinds of file have it
-    if got != header.bytes:
+        flat: Array = np.memmap(path, header.dtype, "r", header.start, (math.prod(header.shape),))
+    else:
+        flat = np.frombuffer(_content(file, name, header.bytes), header.dtype)
+    return flat.reshape(header.shape[::-1]).T if header.fortran else flat.reshape(header.shape)
+
+
+def _content(file: IO[bytes], name: str, size: int) -> bytes:
+    content = file.read(size)
+    if len(content) != size:
         raise DataError(f"array {name!r} became shorter while it was read")
-    return np.frombuffer(content, header.dtype).reshape(header.shape, order=order)
+    return content
 
 
 def _read_header(file: IO[bytes], name: str) -> Header:
@@ -130,7 +134,9 @@ def _members(archive: zipfile.ZipFile, size: int) -> Mapping[str, zipfile.ZipInf
     for info in archive.infolist():
         name = info.orig_filename.removesuffix(".npy")
         if name == info.orig_filename:
-            raise DataError(f"the file holds {name[:80]!r}, which is no array", help="write it with numpy.savez")
+            raise DataError(
+                f"the file holds {name[:80]!r}, which is no array", help="write it with numpy.savez"
+            )
         if name in members:
             raise DataError(f"the file holds two arrays named {name[:80]!r}")
         if info.flag_bits & _ENCRYPTED or info.compress_type not in _METHODS:

@@ -7,6 +7,7 @@ evaluated by its own kernel, so shape computations disappear on the way in, thro
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
@@ -14,23 +15,25 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from snnc.frontend.budget import Budget
 from snnc.ir.errors import SnncError
 from snnc.ir.graph import Value
 from snnc.ir.kernel_types import Array
 from snnc.ir.ops import get_op
-from snnc.ir.shapes import Batch
-from snnc.ir.types import DTYPE_NAMES, Type
+from snnc.ir.shapes import Batch, per_sample
+from snnc.ir.types import DTYPE_NAMES, TensorType, Type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from snnc.ir.graph import Graph
-    from snnc.ir.op import AttributeValue
+    from snnc.ir.op import AttributeValue, Op
     from snnc.ir.shapes import Shape
 
 Entry: TypeAlias = Value | Array
 
 _MISSING = object()
+_ELEMENT = 4  # bytes, of a float; a few results have more, which counts once they are there
 
 
 class RejectedError(SnncError):
@@ -49,12 +52,15 @@ class NodeContext:
         name: str,
         opset: int,
         inputs: Sequence[Entry | None],
+        *,
+        budget: Budget | None = None,
     ) -> None:
         self.graph = graph
         self.node = node
         self.name = name
         self.opset = opset
         self.inputs = list(inputs)
+        self.budget = budget or Budget()
         self._attributes = {attribute.name: attribute for attribute in node.attribute}
 
     # Reading the node.
@@ -130,6 +136,10 @@ class NodeContext:
         """Return the IR's name of the element type of a stream or known array."""
         return entry.type.dtype if isinstance(entry, Value) else DTYPE_NAMES[to_supported(entry).dtype]
 
+    @staticmethod
+    def is_bool(entry: Entry) -> bool:
+        return entry.type.dtype == "bool" if isinstance(entry, Value) else entry.dtype == np.bool_
+
     # Building.
 
     def emit(self, op: str, operands: Sequence[Entry], attributes: Mapping[str, Any] | None = None) -> Entry:
@@ -154,9 +164,11 @@ class NodeContext:
         op = get_op(name)
         assert op.kernel is not None, f"{name} has no kernel to fold with"
         defaults = {key: None if a.required else a.default for key, a in op.attributes.items()}
+        attributes = {**defaults, **given}
         try:
+            self.afford(self._folded_size(op, operands, attributes))
             with np.errstate(all="ignore"):
-                result = op.kernel(*map(settled, operands), **{**defaults, **given})
+                result = np.asarray(op.kernel(*map(settled, operands), **attributes))
         except TypeError as error:
             if not any(operand.dtype == object for operand in operands):
                 raise
@@ -165,7 +177,41 @@ class NodeContext:
             if isinstance(error, SnncError):
                 raise
             self.reject(f"its constant operands do not fit: {error}")
-        return settled(np.asarray(result))
+        if not any(np.may_share_memory(result, operand) for operand in operands):
+            self.budget.computed += result.nbytes
+        return settled(result)
+
+    @staticmethod
+    def _folded_size(op: Op, operands: Sequence[Array], attributes: Mapping[str, Any]) -> int:
+        """Return the elements of a result that is not computed yet.
+
+        Shape arithmetic folds with types that streams of the op never have: then as if all were real.
+        """
+        names = [
+            DTYPE_NAMES.get(to_supported(np.empty(0, operand.dtype)).dtype, "i64") for operand in operands
+        ]
+        for dtypes in (names, ["f32"] * len(operands)):
+            types = [TensorType(dtype, x.shape) for dtype, x in zip(dtypes, operands, strict=True)]
+            try:
+                return per_sample(op.infer(*types, **attributes).shape)
+            except SnncError as error:
+                problem = error
+        raise problem
+
+    def afford(self, elements: int) -> None:
+        """Reject the node if so many elements more would exceed what the model may compute at import."""
+        if elements * _ELEMENT > self.budget.left:
+            self.reject(
+                f"it makes a constant of {elements} elements, more than a model with weights of "
+                f"{self.budget.read} bytes may compute",
+                help="store the constant in the model, or compute it at run time",
+            )
+
+    def claim(self, *shape: int) -> None:
+        """Set memory aside for an array that the handler makes itself; reject the node if it is too large."""
+        elements = math.prod(max(size, 0) for size in shape)
+        self.afford(elements)
+        self.budget.computed += elements * _ELEMENT
 
     def reject(self, reason: str, help: str | None = None) -> NoReturn:
         """Refuse this node; the importer reports it together with all others."""
@@ -182,7 +228,8 @@ def settled(array: Array) -> Array:
 def to_supported(array: Array) -> Array:
     """Return the array with an element type of the IR: half and double precision become single."""
     if array.dtype in (np.float16, np.float64) or array.dtype.name == "bfloat16":
-        return array.astype(np.float32)
+        with np.errstate(over="ignore"):  # infinite then, and refused as such where it matters
+            return array.astype(np.float32)
     return array
 
 

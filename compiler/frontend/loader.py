@@ -7,9 +7,8 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it ships no types
-from onnx import inliner
 
-from snnc.frontend.handlers.spiking import DOMAIN
+from snnc.frontend.functions import inlined
 from snnc.frontend.tensors import TensorReader, is_external
 from snnc.ir.errors import ModelError
 
@@ -20,6 +19,8 @@ NEWEST_OPSET = 23
 
 PROTOBUF_LIMIT = 2**31 - 1
 """A protobuf message cannot be longer (protobuf documentation); larger models need external data."""
+
+MAX_IR_VERSION = 2**31 - 1  # what the onnx package can hold; it is 10 or so
 
 _RE_EXPORT = (
     "export it again with opset 17 or later, or use onnx.version_converter.convert_version(model, 17)"
@@ -54,12 +55,12 @@ def open_source(source: str | Path | onnx.ModelProto) -> Source:
     """Return the model to import, flat; its external weights stay on disk."""
     if isinstance(source, onnx.ModelProto):
         check_header(source, None)
-        return Source(_inlined(source, None), TensorReader(None), None)
+        return Source(inlined(source, None), TensorReader(None), None)
     path = Path(source)
     model = _parse(path)
     check_header(model, str(path))
     reader = TensorReader(path.parent)
-    model = _inlined(model, str(path))
+    model = inlined(model, str(path))
     for tensor in _attribute_tensors(model.graph):
         reader.load(tensor)
     return Source(model, reader, path)
@@ -76,6 +77,10 @@ def check_header(model: onnx.ModelProto, where: str | None) -> None:
         raise ModelError("the model has no graph", where=where, help="is this an ONNX model file?")
     if not model.graph.output:
         raise ModelError("the model has no outputs", where=where)
+    if not 0 <= model.ir_version <= MAX_IR_VERSION:
+        raise ModelError(
+            f"the model is in version {model.ir_version} of ONNX, which does not exist", where=where
+        )
     opset = opset_of(model)
     if opset == 0:
         raise ModelError(
@@ -135,22 +140,6 @@ def _refuse_other_formats(data: bytes, where: str) -> None:
             where=where,
             help="a .sir network is compiled already; export a PyTorch model with torch.onnx.export",
         )
-
-
-def _inlined(model: onnx.ModelProto, where: str | None) -> onnx.ModelProto:
-    """Return the model with calls of its local functions replaced by their bodies.
-
-    Those of this project's own domain stay: their handlers say what they mean, whatever a body says.
-    """
-    known = [(entry.domain, entry.name) for entry in model.functions if entry.domain == DOMAIN]
-    if len(known) == len(model.functions):
-        return model
-    try:
-        return inliner.inline_selected_functions(model, known, exclude=True)
-    except (RuntimeError, ValueError, TypeError) as problem:
-        raise ModelError(
-            f"the model's local functions cannot be inlined: {problem}", where=where
-        ) from problem
 
 
 def _attribute_tensors(graph: onnx.GraphProto) -> list[onnx.TensorProto]:

@@ -60,7 +60,7 @@ def behaves_per_sample(source: Source, graph: Graph, batch: int) -> bool:
                 part = _half(found[output.name], batch_axis(output.value.type.shape), half)
                 if not _close(part, expected[output.name]):
                     return False
-    except (SnncError, ValueError, IndexError, EncodeError, *_RUNTIME_FAILURES):
+    except (SnncError, ValueError, TypeError, LookupError, ArithmeticError, EncodeError, *_RUNTIME_FAILURES):
         return False
     return True
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
+from snnc.frontend.budget import Budget
 from snnc.frontend.context import NodeContext, RejectedError, to_supported
 from snnc.frontend.handlers import CONTRIB_DOMAIN, contrib_handlers, handlers, spiking
 from snnc.frontend.loader import DEFAULT_DOMAINS, NEWEST_OPSET
@@ -83,6 +84,7 @@ class Walk:
         self.initializers = {tensor.name: tensor for tensor in self.nodes.initializer}
         self.sparse = {tensor.values.name for tensor in self.nodes.sparse_initializer}
         self.non_finite = NonFinite(self.nodes.node)
+        self.budget = Budget()
         self.names: set[str] = set()
         self.versions = {entry.domain: entry.version for entry in source.model.opset_import}
         self.checker = onnx.checker.C.CheckerContext()
@@ -109,6 +111,7 @@ class Walk:
             inputs = [self._read(tensor) if tensor else None for tensor in node.input]
             if any(tensor and entry is None for tensor, entry in zip(node.input, inputs, strict=True)):
                 return NodeFate(name, node.op_type, Fate.BLOCKED)
+            refuse_truths(node, self.source.opset, inputs)
             self._lower(node, name, handler, inputs)
         except ModelError:
             raise
@@ -161,6 +164,7 @@ class Walk:
         if tensor not in self.initializers:
             raise ModelError(f"tensor {tensor!r} is read before anything gives it")
         array = self.source.reader.array(self.initializers[tensor])
+        self.budget.read += array.nbytes
         self.non_finite.check(tensor, array)
         return array
 
@@ -169,7 +173,7 @@ class Walk:
     ) -> None:
         if self.batch is not None:
             inputs = self.batch.generalise(self.graph, node, name, inputs)
-        result = handler(NodeContext(self.graph, node, name, self.source.opset, inputs))
+        result = handler(NodeContext(self.graph, node, name, self.source.opset, inputs, budget=self.budget))
         results = [result] if isinstance(result, Value | np.ndarray) else list(result)
         for index, tensor in enumerate(node.output):
             if index < len(results):
@@ -199,6 +203,25 @@ class Walk:
                 f"the output {name!r} is a shape that depends on the batch size, not data",
                 help="remove this output from the model",
             )
+
+
+def refuse_truths(node: onnx.NodeProto, opset: int, inputs: Sequence[Entry | None]) -> None:
+    """Refuse truth values for an operator that computes with numbers; numpy takes some of them."""
+    if node.domain not in DEFAULT_DOMAINS:
+        return
+    for place, entry in enumerate(inputs):
+        if entry is not None and NodeContext.is_bool(entry) and not takes_truths(node.op_type, opset, place):
+            raise RejectedError(f"its input {node.input[place]!r} holds truths; {node.op_type} takes numbers")
+
+
+@cache
+def takes_truths(op_type: str, opset: int, place: int) -> bool:
+    """Tell whether the standard allows truth values for an operand."""
+    try:
+        operands = onnx.defs.get_schema(op_type, opset).inputs
+    except onnx.defs.SchemaError:
+        return True  # the handler was written for an operator that is newer
+    return "tensor(bool)" in operands[min(place, len(operands) - 1)].types
 
 
 def find_handler(node: onnx.NodeProto, opset: int, versions: Mapping[str, int]) -> Handler:

@@ -1,7 +1,7 @@
 """`python -m tests.fuzz`: fuzz every target in processes of its own and list what was found.
 
-A process that ends early, killed by the time limit or by a signal, is a finding too; the next one goes on behind
-the input that did it. The exit code is 1 if there are findings.
+A process that ends early, killed by the time limit or by a signal, is a finding too; the next one goes on
+behind the input that did it. The exit code is 1 if there are findings.
 """
 
 from __future__ import annotations
@@ -50,8 +50,17 @@ class Result:
             self.findings.setdefault(key, finding)
 
 
-def fuzz(target: str, folder: Path, *, seconds: float, runs: int, seed: int, guided: bool = False) -> Result:
-    """Fuzz one target until the time or the number of inputs is used up."""
+def fuzz(
+    target: str,
+    folder: Path,
+    *,
+    seconds: float,
+    runs: int,
+    seed: int = 0,
+    guided: bool = False,
+    patience: float = SECONDS,
+) -> Result:
+    """Fuzz one target until the time or the number of inputs is used up; `patience` is for one input."""
     folder = folder / target
     folder.mkdir(parents=True, exist_ok=True)
     result, end, finished = Result(target), time.monotonic() + seconds, False
@@ -65,6 +74,7 @@ def fuzz(target: str, folder: Path, *, seconds: float, runs: int, seed: int, gui
             "runs": runs,
             "seconds": max(1, round(left)),
             "guided": guided,
+            "patience": patience,
         }
         process = run_session(arguments)
         finished = collect(result, folder, process)
@@ -97,7 +107,7 @@ def collect(result: Result, folder: Path, process: subprocess.CompletedProcess[s
         name = signal.Signals(-process.returncode).name if process.returncode < 0 else str(process.returncode)
         kept = folder / f"finding-{name}-{result.inputs}"
         kept.write_bytes((folder / CURRENT).read_bytes())
-        why = f"took more than {SECONDS} s" if name == "SIGALRM" else process.stderr.strip()[-200:]
+        why = "took too long" if name == "SIGALRM" else process.stderr.strip()[-200:]
         result.findings[f"died of {name} #{result.inputs}"] = {"message": why, "input": str(kept), "count": 1}
         result.inputs += 1
     return False
@@ -119,7 +129,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60, help="for each target (default: 60)")
     parser.add_argument("--runs", type=int, default=sys.maxsize, help="most inputs for each target")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other inputs (default: 0)")
-    parser.add_argument("--target", choices=sorted(TARGETS), action="append", help="only this one; may be repeated")
+    parser.add_argument(
+        "--target", choices=sorted(TARGETS), action="append", help="only this one; may be repeated"
+    )
     parser.add_argument("--blind", action="store_true", help="do without atheris even where it is installed")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "fuzz", help="for findings")
     given = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Damage to bytes, seeded; and bytes as a sequence of choices, so that generators can be fuzzed like files."""
+"""Damage to bytes, seeded; and bytes as choices, so that generators can be fuzzed like files."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ T = TypeVar("T")
 
 # At the borders of types, and around the limits of snnc.
 ABSURD_INTEGERS = (
-    0, 1, -1, 2, 3, 7, 127, 255, 256, 32767, 2**16, 2**20, 2**31 - 1, 2**31, -(2**31), 2**32, 2**40, 2**40 + 1,
-    2**62, 2**63 - 1, -(2**63), 2**33 + 1, -2, 10**9,
+    0, 1, -1, 2, 3, 7, 127, 255, 256, 32767, 2**16, 2**20, 2**31 - 1, 2**31, -(2**31), 2**32, 2**40,
+    2**40 + 1, 2**62, 2**63 - 1, -(2**63), 2**33 + 1, -2, 10**9,
 )  # fmt: skip
 ABSURD_NAMES = (
     "", "x", "x" * 3000, "\x1b[31mred", "a\nb", "\0", "../../x", "<script>alert(1)</script>", "\u202egnp",

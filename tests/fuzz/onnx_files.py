@@ -9,7 +9,6 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from onnx import ModelProto
 
-from snnc.frontend.check import check_model
 from tests.fuzz.mutation import ABSURD_INTEGERS, ABSURD_NAMES, ABSURD_REALS, flipped
 from tests.fuzz.onnx_graphs import feed_model
 from tests.fuzz.target import Target

@@ -21,7 +21,23 @@ PASSES = (
     "fuse-batch-norm", "dce", "simplify", "insert-neurons", "choose-thresholds", "allocate-levels",
     "set-coding", "{", "}", "=", ",", "{rule=mse}", "{steps=4}", "{accumulates=1e9}", "none", "true", " ",
 )  # fmt: skip
-NUMBERS = ("1/255", "1/0", "1e999", "1e999999999", "1_000", "٣", "nan", "inf", "-0", ",", ".485,.456", "/", "N", "=", "x")
+NUMBERS = (
+    "1/255",
+    "1/0",
+    "1e999",
+    "1e999999999",
+    "1_000",
+    "٣",
+    "nan",
+    "inf",
+    "-0",
+    ",",
+    ".485,.456",
+    "/",
+    "N",
+    "=",
+    "x",
+)
 
 
 def feed_pipeline(data: bytes, folder: Path) -> None:
@@ -34,7 +50,8 @@ def feed_pipeline(data: bytes, folder: Path) -> None:
 
 def feed_options(data: bytes, folder: Path) -> None:
     """Lines: --scale, --mean, --std, then --shape."""
-    scale, mean, std, *shapes = (data.decode("utf-8", "surrogateescape").split("\n") + ["1", "0", "1"])[:6]
+    lines = data.decode("utf-8", "surrogateescape").split("\n")
+    scale, mean, std, *shapes = [*lines, "1", "0", "1"][:6]
     show_normalise(DataOptions(scale, mean, std, None, None).normalise())
     try:
         context = click.Context(click.Command("fuzzed"))

@@ -32,6 +32,7 @@ class Session:
 
     target: Target
     folder: Path
+    patience: float = SECONDS
     figures: dict[str, Any] = field(
         default_factory=lambda: {"inputs": 0, "accepted": 0, "peak": 0, "slowest": 0.0, "findings": {}}
     )
@@ -51,7 +52,7 @@ class Session:
         data = data[:LONGEST]
         (self.folder / CURRENT).write_bytes(data)
         started = time.perf_counter()
-        signal.setitimer(signal.ITIMER_REAL, SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, self.patience)
         try:
             self.target.feed(data, self.folder / "files")
             self.figures["accepted"] += 1
@@ -66,9 +67,9 @@ class Session:
         self.figures["slowest"] = max(self.figures["slowest"], time.perf_counter() - started)
         self.figures["peak"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         if self.figures["peak"] > MEMORY:
-            self.found(MemoryError(f"{self.figures['peak'] / 2**20:.0f} MiB in memory"), data)
+            self.found(FindingError(f"{self.figures['peak'] / 2**20:.0f} MiB in memory"), data)
             self.write()
-            os._exit(0)  # the peak does not go down again; the driver goes on in a fresh process
+            os._exit(0)  # the peak stays; the driver goes on in a fresh process
         self.write()
 
     def found(self, problem: Exception, data: bytes) -> None:
@@ -109,7 +110,7 @@ def run_blind(target: Target, folder: Path, arguments: dict[str, Any]) -> None:
     """Run inputs `start` to `runs`, each by its number and the seed alone."""
     from random import Random
 
-    session = Session(target, folder)
+    session = Session(target, folder, arguments["patience"])
     session.prepare()
     seeds = target.seeds()
     end = time.monotonic() + arguments["seconds"]
@@ -117,8 +118,8 @@ def run_blind(target: Target, folder: Path, arguments: dict[str, Any]) -> None:
         if time.monotonic() > end:
             break
         rng = Random(f"{arguments['seed']}/{target.name}/{number}")
-        data = rng.choice(seeds)
-        for _ in range(rng.choice((0, 1, 1, 1, 2, 3)) if number else 0):
+        data = seeds[number] if number < len(seeds) else target.mutate(rng.choice(seeds), rng)
+        while number >= len(seeds) and rng.random() < 0.3:
             data = target.mutate(data, rng)
         session.feed(data)
     session.finish()
@@ -131,11 +132,12 @@ def run_guided(target: Target, folder: Path, arguments: dict[str, Any]) -> None:
 
     import atheris
 
-    session = Session(target, folder)
+    session = Session(target, folder, arguments["patience"])
     session.prepare()
     corpus = folder / "corpus"
     corpus.mkdir(exist_ok=True)
-    for number, seed in enumerate(target.seeds()):
+    seeds = target.seeds()
+    for number, seed in enumerate(seeds):
         (corpus / f"seed-{number}").write_bytes(seed)
 
     def feed(data: bytes) -> None:
@@ -143,6 +145,8 @@ def run_guided(target: Target, folder: Path, arguments: dict[str, Any]) -> None:
 
     def mutate(data: bytes, longest: int, seed: int) -> bytes:
         rng = Random(seed)
+        if rng.random() < 0.3:
+            data = rng.choice(seeds)  # sound again: what is damaged over and over is refused at the door
         changed = target.mutate(data, rng) if rng.random() < 0.7 else atheris.Mutate(data, longest)
         return changed[:longest]
 
@@ -171,6 +175,8 @@ if __name__ == "__main__":
             from tests.fuzz.targets import TARGETS
         run_guided(TARGETS[given["target"]], Path(given["folder"]), given)
     else:
+        from tests.fuzz import faulty
         from tests.fuzz.targets import TARGETS
 
-        run_blind(TARGETS[given["target"]], Path(given["folder"]), given)
+        target = faulty.TARGET if given["target"] == faulty.TARGET.name else TARGETS[given["target"]]
+        run_blind(target, Path(given["folder"]), given)

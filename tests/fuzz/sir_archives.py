@@ -21,7 +21,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from random import Random
 
-WORDS = ('"F32"', '"BOOL"', "[0, 0]", "[", "{", '"shape"', '"data_offsets"', "1e9", "true", "null", '"t"', ":", ",")
+WORDS = (
+    '"F32"',
+    '"BOOL"',
+    "[0, 0]",
+    "[",
+    "{",
+    '"shape"',
+    '"data_offsets"',
+    "1e9",
+    "true",
+    "null",
+    '"t"',
+    ":",
+    ",",
+)
 
 
 def feed(data: bytes, folder: Path) -> None:
@@ -69,7 +83,9 @@ def damaged(name: str, content: bytes, rng: Random) -> bytes:
     header, elements = content[8 : 8 + length], content[8 + length :]
     header = reworded(header, rng, WORDS) if rng.random() < 0.5 else resized(header, rng)
     stated = len(header) if rng.random() < 0.9 else rng.choice(ABSURD_INTEGERS) & (2**64 - 1)
-    return stated.to_bytes(8, "little") + header + (elements if rng.random() < 0.8 else flipped(elements, rng))
+    return (
+        stated.to_bytes(8, "little") + header + (elements if rng.random() < 0.8 else flipped(elements, rng))
+    )
 
 
 def resized(header: bytes, rng: Random) -> bytes:

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from random import Random
 
 WORDS = (
-    "sir 1\n", "graph @g(", "tensor<f32, N x 2>", "spikes<-7..7, N x 2>", "spikes<0..15 pow2 scaled, 4>", "return ",
-    " as ", " from ", " decode last", " coding differential", "{", "}", "[", "]", "(", ")", "<", ">", "=", ",", ":",
-    "%0", "%x", '%"\\u0000"', "@w", '@"w w"', '"', "\\", "#", "\n", "true", "inf", "nan", "1e999", "N", "-N",
-    "99999999999999999999N", "multi(-32767, 32767)", "binary", "ternary", "power_of_two(4)", "expect.", "relu(%x)",
-    "conv(%x) {weight = @w}", "expand(%x) {shape = [N, 1099511627776]}", "tile(%x) {repeats = [9, 9]}",
-    "pad(%x) {pads = [1, 1, 1, 1]}", "neuron(%x) {codebook = binary, quantum = @q}", "tensor @q : tensor<f32, 1> = [1.0]",
-    "scalar", " x 0", " x 1099511627776", "constant() {value = @w}", "reshape(%x) {shape = [-1]}",
+    "sir 1\n", "graph @g(", "tensor<f32, N x 2>", "spikes<-7..7, N x 2>", "spikes<0..15 pow2 scaled, 4>",
+    "return ", " as ", " from ", " decode last", " coding differential", "{", "}", "[", "]", "(", ")", "<",
+    "=", ",", ":", "%0", "%x", '%"\\u0000"', "@w", '@"w w"', '"', "\\", "#", "\n", "true", "inf", "nan", ">",
+    "1e999", "N", "-N", "99999999999999999999N", "multi(-32767, 32767)", "binary", "ternary", "expect.",
+    "power_of_two(4)", "relu(%x)", "conv(%x) {weight = @w}", "expand(%x) {shape = [N, 1099511627776]}",
+    "tile(%x) {repeats = [9, 9]}", "pad(%x) {pads = [1, 1, 1, 1]}", "scalar", " x 0", " x 1099511627776",
+    "neuron(%x) {codebook = binary, quantum = @q}", "tensor @q : tensor<f32, 1> = [1.0]",
+    "constant() {value = @w}", "reshape(%x) {shape = [-1]}",
 )  # fmt: skip
 
 
@@ -39,7 +40,7 @@ def seeds() -> Sequence[bytes]:
     whole = print_graph(small_network(), inline_limit=None).encode()
     tiny = (
         "sir 1\ngraph @g(%x: tensor<f32, N x 2>, %y: spikes<-1..1, N x 2>) coding differential {\n"
-        "  %0 = add(%x, %x) : tensor<f32, N x 2> from \"a\" as \"b\"\n  return %0 as \"z\" decode last\n}\n"
+        '  %0 = add(%x, %x) : tensor<f32, N x 2> from "a" as "b"\n  return %0 as "z" decode last\n}\n'
         "tensor @w : tensor<i8, 2> = [1, -1]\n"
     )
     return [whole, tiny.encode()]

@@ -28,7 +28,7 @@ LONGEST = 2**19
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One entrance. `feed(data, folder)` hands it the input, in a folder of its own; `seeds` are sound inputs."""
+    """One entrance. `feed(data, folder)` hands it the input; `seeds` are sound inputs."""
 
     name: str
     feed: Callable[[bytes, Path], None]

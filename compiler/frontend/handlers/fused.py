@@ -204,6 +204,7 @@ def hidden_keys(ctx: NodeContext, index: int) -> Entry:
     low = np.asarray(ctx.attribute("mask_filter_value", -10000.0), np.float32)
     if len(shape) == 1:
         length = static_dim(ctx.shape(ctx.entry(0))[1], "the sequence length")
+        ctx.claim(length)
         counts = reshaped(ctx, cast_entry(ctx, mask, "i32"), (shape[0], 1, 1, 1))
         seen = ctx.emit("less", [np.arange(length, dtype=np.int32).reshape(1, 1, 1, -1), counts])
     elif len(shape) == 2:
@@ -224,6 +225,7 @@ def heads_attention(ctx: NodeContext, parts: Sequence[Entry], added: Sequence[En
     scores = ctx.emit("matmul", [scaled(ctx, query, scale), last_exchanged(ctx, key)])
     if ctx.attribute("unidirectional", 0):
         queries, keys = (static_dim(dim, "the sequence length") for dim in ctx.shape(scores)[2:])
+        ctx.claim(queries, keys)
         scores = ctx.emit("add", [scores, np.triu(np.full((queries, keys), HIDDEN), 1)])
     for addend in added:
         scores = ctx.emit("add", [scores, addend])

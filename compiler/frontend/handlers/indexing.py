@@ -52,6 +52,7 @@ OVERWRITES = "it overwrites single elements of a stream by index"
 
 def scatter_elements(ctx: NodeContext) -> Entry:
     data, indices, updates = overwritten(ctx)
+    ctx.claim(data.size + 2 * indices.size * (indices.ndim + 1))  # positions have 64 bits
     result = data.copy()
     places = list(np.indices(indices.shape))
     places[ctx.attribute("axis", 0)] = indices
@@ -61,6 +62,7 @@ def scatter_elements(ctx: NodeContext) -> Entry:
 
 def scatter_nd(ctx: NodeContext) -> Entry:
     data, indices, updates = overwritten(ctx)
+    ctx.claim(data.size)
     result = data.copy()
     result[tuple(np.moveaxis(indices, -1, 0))] = updates
     return result

@@ -203,6 +203,8 @@ def split(ctx: NodeContext) -> Sequence[Entry]:
     else:
         size = static_dim(ctx.shape(x)[axis], f"the split axis {axis}")
         count = ctx.attribute("num_outputs", len(ctx.node.output))
+        if not len(ctx.node.output) <= count <= max(size, len(ctx.node.output)):
+            ctx.reject(f"it splits an axis of {size} into {count} parts")
         part = -(-size // count)
         sizes = (*(part for _ in range(count - 1)), size - part * (count - 1))
     if sum(sizes) != ctx.shape(x)[axis] or min(sizes) < 0:

@@ -37,6 +37,8 @@ def batch_statistics(ctx: NodeContext) -> tuple[Array, Array]:
     x = ctx.entry(0)
     if isinstance(x, Value):
         ctx.reject("it is in training mode", "export the model in evaluation mode (model.eval())")
+    if not x.size:
+        ctx.reject("it normalises an empty array")
     others = tuple(axis for axis in range(x.ndim) if axis != 1)
     return x.mean(axis=others), x.var(axis=others)
 
@@ -67,6 +69,7 @@ def group_normalisation(ctx: NodeContext) -> Entry:
     gamma, beta = ctx.known(1, "scale"), ctx.known(2, "bias")
     if ctx.opset < 21:  # until then one scale per group, not per channel
         width = channels(ctx) // groups
+        ctx.claim(gamma.size + beta.size, width)
         gamma, beta = np.repeat(gamma, width), np.repeat(beta, width)
     attributes = {
         "groups": groups,

@@ -158,6 +158,7 @@ def shared_heads(ctx: NodeContext, x: Entry, count: int) -> Entry:
         return x
     if count % own:
         ctx.reject(f"its {count} query heads do not share {own} key heads evenly")
+    ctx.claim(count)
     return ctx.emit("gather", [x], {"axis": 1, "indices": np.repeat(np.arange(own), count // own)})
 
 
@@ -179,6 +180,7 @@ def causal_mask(ctx: NodeContext, scores: Entry) -> Array | None:
     if not ctx.attribute("is_causal", 0):
         return None
     queries, keys = (static_dim(dim, "the sequence length") for dim in ctx.shape(scores)[2:])
+    ctx.claim(queries, keys, 2)  # truths, and the numbers they stand for
     return np.tril(np.ones((queries, keys), bool))
 
 

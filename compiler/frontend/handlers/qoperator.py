@@ -34,7 +34,9 @@ def real(ctx: NodeContext, inputs: Sequence[tuple[int, Entry]], without: Sequenc
     node = onnx.NodeProto(op_type=ctx.node.op_type, name=ctx.node.name, output=ctx.node.output)
     node.input.extend(ctx.node.input[place] for place, _ in inputs)
     node.attribute.extend(item for item in ctx.node.attribute if item.name not in without)
-    return NodeContext(ctx.graph, node, ctx.name, ctx.opset, [entry for _, entry in inputs])
+    return NodeContext(
+        ctx.graph, node, ctx.name, ctx.opset, [entry for _, entry in inputs], budget=ctx.budget
+    )
 
 
 def parameters(ctx: NodeContext, place: int) -> tuple[Array, Array | None]:

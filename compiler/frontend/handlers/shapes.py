@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,6 +64,7 @@ def constant_of_shape(ctx: NodeContext) -> Entry:
     value = np.asarray(ctx.attribute("value", np.zeros(1, np.float32))).reshape(-1)[0]
     static = [dim for dim in dims if not isinstance(dim, Batch)]
     if len(static) == len(dims):
+        ctx.claim(*static)
         return np.full(static, value)
     one = np.full((1,) * len(dims), value)
     return ctx.emit("expand", [ctx.as_stream(one, f"{ctx.name}.value")], {"shape": dims})
@@ -76,6 +78,7 @@ def range_(ctx: NodeContext) -> Entry:
         return batch_range(ctx, limit.item(), start, delta)
     if any(isinstance(array.item(), Batch) for array in (start, delta)):
         ctx.reject("it starts at, or steps by, the batch size", "the batch size is not known at compile time")
+    ctx.claim(math.ceil((limit.item() - start.item()) / delta.item()))
     return np.arange(start.item(), limit.item(), delta.item(), dtype=start.dtype)
 
 
@@ -95,6 +98,7 @@ def batch_range(ctx: NodeContext, limit: Batch, start: Array, delta: Array) -> E
 
 def non_zero(ctx: NodeContext) -> Entry:
     x = ctx.known(0, "input")
+    ctx.claim(x.size, max(x.ndim, 1), 2)  # of 64 bits
     return np.stack(np.nonzero(np.atleast_1d(x))).astype(np.int64)
 
 
@@ -103,10 +107,12 @@ def trilu(ctx: NodeContext) -> Entry:
     offset = int(np.asarray(ctx.known_or(1, "diagonal k", 0)).reshape(()))
     upper = bool(ctx.attribute("upper", 1))
     if not isinstance(x, Value):
+        ctx.claim(x.size)
         return np.triu(x, offset) if upper else np.tril(x, offset)
     rows, columns = x.type.shape[-2:]
     if not x.type.is_real or isinstance(rows, Batch) or isinstance(columns, Batch):
         ctx.reject(f"it cuts a triangle out of {x.type}", "real matrices of known size can be compiled")
+    ctx.claim(rows, columns)
     ones = np.ones((rows, columns), np.float32)
     return ctx.emit("mul", [x, np.triu(ones, offset) if upper else np.tril(ones, offset)])
 
