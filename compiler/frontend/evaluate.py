@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
 
     from snnc.ir.graph import Graph, Node, Value
     from snnc.ir.kernel_types import Array
+
+
+LARGEST = 2**26
+"""Elements of the largest stream that an import evaluates (256 MiB of f32)."""
+
+
+def measurable(graph: Graph, batch: int) -> bool:
+    """Tell whether no stream is too large to be evaluated with so many samples."""
+    streams = (*graph.inputs, *(node.result for node in graph))
+    return all(math.prod(concrete(value.type.shape, batch)) <= LARGEST for value in streams)
 
 
 def evaluate(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:

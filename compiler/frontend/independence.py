@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from snnc.frontend.evaluate import evaluate_node
+from snnc.frontend.evaluate import evaluate_node, measurable
 from snnc.ir.errors import DataError
 from snnc.ir.shapes import Batch, batch_axis, concrete
 from snnc.ir.types import DTYPES
@@ -33,6 +33,8 @@ def mixing_nodes(graph: Graph) -> list[Node]:
     counting = nodes_by_sample_number(graph, static)
     if not counting:
         return []
+    if not measurable(graph, SAMPLES):
+        return counting
     inputs = {value: draw(value, number) for number, value in enumerate(graph.inputs) if value in static}
     try:
         together = static_arrays(graph, static, inputs, SAMPLES)

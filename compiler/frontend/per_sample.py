@@ -10,7 +10,7 @@ import onnxruntime
 from google.protobuf.message import EncodeError  # type: ignore[import-untyped]  # it ships no types
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 
-from snnc.frontend.evaluate import evaluate
+from snnc.frontend.evaluate import evaluate, measurable
 from snnc.ir.errors import SnncError
 from snnc.ir.shapes import batch_axis, concrete
 from snnc.ir.types import DTYPES
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-3
 """Largest error against onnxruntime, relative to the largest output, of a batch that was guessed right."""
-
-LARGEST = 2**26
-"""Elements of the largest stream that is evaluated (256 MiB of f32); larger models keep their fixed batch."""
 
 _RUNTIME_FAILURES = (
     runtime_errors.Fail,
@@ -45,8 +42,7 @@ def behaves_per_sample(source: Source, graph: Graph, batch: int) -> bool:
 
     A model that is too large, or that onnxruntime cannot run, is not measured, hence no.
     """
-    streams = (*graph.inputs, *(node.result for node in graph))
-    if any(math.prod(concrete(value.type.shape, 2 * batch)) > LARGEST for value in streams):
+    if not measurable(graph, 2 * batch):
         return False
     rng = np.random.default_rng(0)
     inputs = {value.name or "": _sample(rng, value, 2 * batch) for value in graph.inputs}
