@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from snnc.cli import check, compile, emit, energy, eval, ops, opt, passes, print, report, run, verify
+from snnc.cli import check, compile, emit, energy, eval, fit, ops, opt, passes, print, report, run, verify
 from snnc.cli.failures import reported_failures
 
 COMMANDS = (
@@ -30,6 +30,7 @@ COMMANDS = (
     eval.eval_,
     verify.verify,
     energy.energy,
+    fit.fit,
     report.report,
 )
 

@@ -41,7 +41,8 @@ RESOURCES = ("neurons", "memory", "input_axons", "output_axons")
 class Chip:
     """A chip: `cores` of it, what each holds, the longest synaptic delay in steps, and which source says so.
 
-    `shared_weights`: whether a core can store a convolution's kernel once for all its positions.
+    `shared_weights`: whether a core can store a convolution's kernel once for all its positions. `assumed`:
+    limits for which there is no public figure of this chip.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Chip:
     longest_delay: int
     shared_weights: bool
     sources: Mapping[str, str]
+    assumed: tuple[str, ...] = ()
 
 
 CHIPS = {
@@ -73,6 +75,7 @@ CHIPS = {
                 "longest_delay": "Davies 2018: 6 bits, for Loihi; assumed alike",
                 "shared_weights": "Brief 2021: shared synapses for convolution",
             },
+            assumed=("input_axons", "output_axons"),
         ),
         Chip(
             "loihi1",

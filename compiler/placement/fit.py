@@ -6,7 +6,7 @@ they are known once all of its readers are cut.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,9 +16,13 @@ from snnc.placement.layers import volume
 from snnc.placement.tiling import Excess, Tiling, boxes, cut
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from snnc.ir.kernel_types import Array
     from snnc.placement.chips import Chip
     from snnc.placement.layers import Box, Layer, Network
+
+UNLIMITED = 2**40
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,12 @@ def place(network: Network, chip: Chip, limits: Limits, *, shared: bool) -> Plac
         reach[numbers] += 1
     placed = [place_layer(layer, limits, shared, reach) for layer in reversed(network.layers)]
     return Placement(network, chip, limits, shared, tuple(reversed(placed)))
+
+
+def relaxed(placement: Placement, names: Sequence[str]) -> Placement:
+    """Return the placement as it would be without some of the limits."""
+    limits = replace(placement.limits, **dict.fromkeys(names, UNLIMITED))
+    return place(placement.network, placement.chip, limits, shared=placement.shared)
 
 
 def place_layer(layer: Layer, limits: Limits, shared: bool, reach: Array) -> PlacedLayer:

@@ -18,7 +18,6 @@ from snnc.ir.shapes import fill_batch
 from snnc.ir.types import SpikeType, TensorType
 from snnc.passes.analysis import static_values
 from snnc.passes.fan_out import one_sample
-from snnc.passes.rewriter import describe
 from snnc.placement.layers import Layer, Network, Unplaced
 from snnc.placement.synapses import RULES, connect, identity
 
@@ -144,7 +143,7 @@ class Grouping:
         for operand in dict.fromkeys(node.operands):
             if operand not in self.static:
                 self.deliver(operand)
-        self.unplaced.append(Unplaced(describe(node), reason))
+        self.unplaced.append(Unplaced(f"{node.full_name} {layer_name(node)}", reason))
         parts = [part for operand in node.operands for part in self.branches(operand)]
         depth = max((sender.depth for part in parts for sender in self.senders_of(part.index)), default=0)
         self.send(node.result, depth, hosted=True)
