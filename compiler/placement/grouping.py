@@ -211,7 +211,7 @@ class Grouping:
                 arrays[place] = part.index.astype(np.float64)
                 index = np.abs(node.op.kernel(*arrays, **given)).astype(np.int64)
                 found.append(Branch(part.synapse, index, part.delay))
-        return found
+        return joined(found)
 
     def layer(self, node: Node, kind: str) -> None:
         if kind == "pool":
@@ -268,6 +268,20 @@ class Grouping:
 
     def hosted(self, part: Branch) -> bool:
         return part.synapse is None and all(sender.hosted for sender in self.senders_of(part.index))
+
+
+def joined(parts: Sequence[Branch]) -> list[Branch]:
+    """Return parts with those of one kind as one where they lie in different places."""
+    found: list[Branch] = []
+    for part in parts:
+        for place, other in enumerate(found):
+            alike = part.synapse is other.synapse and part.delay == other.delay
+            if alike and not (part.index.astype(bool) & other.index.astype(bool)).any():
+                found[place] = Branch(part.synapse, part.index + other.index, part.delay)
+                break
+        else:
+            found.append(part)
+    return found
 
 
 def is_integer(graph: Graph) -> bool:

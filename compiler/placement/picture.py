@@ -26,7 +26,7 @@ NAMES = {
 STYLE = """
 .sheet { fill: #ffffff } text { fill: #1b1f27; font: 12px system-ui, -apple-system, "Segoe UI", sans-serif }
 .title { font-size: 16px; font-weight: 600 } .soft { fill: #566072 } .number { text-anchor: end }
-.cell { fill: #eceff4; stroke: #b9c1ce; stroke-width: .7 } 
+.cell { fill: #eceff4; stroke: #b9c1ce; stroke-width: .7 }
 .free { fill: none; stroke: #d8dde6; stroke-width: .7 }
 .label { font-size: 10px; text-anchor: middle; paint-order: stroke; stroke: #ffffff; stroke-width: 2.4px }
 @media (prefers-color-scheme: dark) {

@@ -1,0 +1,105 @@
+"""Which nodes become layers of a chip, and which stay on the host."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from snnc.ir.codebooks import PowerOfTwo
+from snnc.placement.grouping import group
+from tests.passes.build import Builder, N
+from tests.placement.networks import FIRE, fire, ones
+
+
+def test_a_residual_block_adds_connections() -> None:
+    b = Builder(N, 2, 4, 4)
+    start = fire(b, b("conv", b.x, weight=ones(3, 2, 1, 1)), "start")
+    inner = fire(b, b("conv", start, weight=ones(3, 3, 3, 3), pads=(1, 1, 1, 1)), "inner")
+    summed = b("add", b("conv", inner, weight=ones(3, 3, 1, 1)), b("mul", start, 0.5))
+    network = group(b.outputs(y=fire(b, summed, "end")))
+    assert [(layer.name, layer.depth, layer.longest_delay) for layer in network.layers] == [
+        ("start", 1, 0),
+        ("inner", 2, 0),
+        ("end", 3, 1),  # the skip waits for inner
+    ]
+    end = network.layers[-1]
+    assert end.axons(end.whole) == 48 + 48
+    assert end.bytes(end.whole, shared=False) == 48 * 3 + 48
+    assert end.bytes(end.whole, shared=True) == 9 + 1
+    assert network.unplaced == ()
+
+
+def test_answers_and_sums_before_a_synapse_need_neurons_of_their_own() -> None:
+    b = Builder(N, 4, 4, 4)
+    pooled = b("avg_pool", fire(b, b("conv", b.x, weight=ones(4, 4, 1, 1)), "a"), name="pool", kernel=(4, 4))
+    graph = b.outputs(y=b("linear", b("reshape", pooled, shape=(N, 4)), name="classes", weight=ones(10, 4)))
+    layers = group(graph).layers
+    assert [(layer.kind, layer.neurons) for layer in layers] == [
+        ("neurons", 64),
+        ("relay", 4),
+        ("readout", 10),
+    ]
+
+
+def test_what_computes_with_real_numbers_stays_on_the_host() -> None:
+    b = Builder(N, 4)
+    hidden = fire(b, b("linear", b.x, weight=ones(6, 4)), "hidden")
+    other = fire(b, b("linear", b.x, weight=ones(6, 4)), "other")
+    gate = b("mul", hidden, other, name="gate", expect=True)
+    curved = b("gelu", b("linear", hidden, name="current", weight=ones(5, 6)), name="gelu", expect=True)
+    encoded = b("neuron", curved, name="encoder", **FIRE)
+    graph = b.outputs(y=b("linear", encoded, name="out", weight=ones(2, 5)), gate=gate)
+    network = group(graph)
+    assert [node.name for node in network.unplaced] == [
+        "expect.mul gate",
+        "expect.gelu gelu",
+        "neuron encoder",
+    ]
+    assert [(layer.name, layer.kind) for layer in network.layers] == [
+        ("hidden", "neurons"),
+        ("other", "neurons"),
+        ("current", "readout"),
+        ("out", "readout"),
+    ]
+
+
+def test_a_maximum_takes_a_compartment_per_window_element() -> None:
+    b = Builder(N, 2, 4, 4)
+    spikes = fire(b, b("conv", b.x, weight=ones(2, 2, 1, 1)), "spikes")
+    graph = b.outputs(
+        y=fire(b, b("max_pool", spikes, name="pool", expect=True, kernel=(2, 2), strides=(2, 2)), "y")
+    )
+    _, pool, last = group(graph).layers
+    assert (pool.kind, pool.elements, pool.neurons) == ("pool", 8, 32)
+    assert last.axons(last.whole) == 8
+
+
+def test_binary_lines_are_axons_of_their_own() -> None:
+    b = Builder(N, 3)
+    lines = b(
+        "neuron", b("linear", b.x, weight=ones(5, 3)), name="lines", codebook=PowerOfTwo(2), level_axis=1
+    )
+    count = lines.type.shape[1]
+    assert isinstance(count, int)
+    graph = b.outputs(y=fire(b, b("linear", lines, weight=ones(2, count)), "y"))
+    first, second = group(graph).layers
+    assert first.neurons == 5
+    assert first.numbers.shape == (1, 5, count // 5)
+    assert second.axons(second.whole) == count
+
+
+def test_a_delay_adds_to_what_streams_wait() -> None:
+    b = Builder(N, 3)
+    spikes = fire(b, b("linear", b.x, weight=ones(3, 3)), "spikes")
+    graph = b.outputs(y=fire(b, b("linear", b("delay", spikes, steps=4), weight=ones(3, 3)), "late"))
+    assert [layer.longest_delay for layer in group(graph).layers] == [0, 4]
+
+
+def test_constants_that_are_joined_to_a_stream_are_no_axons() -> None:
+    b = Builder(N, 1, 4)
+    spikes = fire(b, b("linear", b.x, weight=ones(4, 4)), "spikes")
+    padded = b("pad", spikes, pads=(0, 1, 0, 0, 0, 0))
+    graph = b.outputs(y=fire(b, b("linear", padded, weight=ones(2, 4)), "y"))
+    _, second = group(graph).layers
+    assert second.shape == (1, 2, 2)
+    assert second.axons(second.whole) == 4
+    assert np.array_equal(second.connections[0].sources(((0, 1), (0, 1), (0, 2))), [])
