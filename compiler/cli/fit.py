@@ -160,7 +160,8 @@ def verdict(found: Placement, chips: int) -> list[str]:
     elif found.fits(chips):
         said = f"fits {place}: {count(used, 'core')}, {100 * used / size_of_chip / chips:.0f} % of them"
     else:
-        said = f"does not fit {place}: it takes {count(used, 'core')}, {count(found.chips, 'chip')}"
+        factor = used / (size_of_chip * chips)
+        said = f"does not fit {place}: it takes {count(used, 'core')}, {factor:.2f} times as many"
     mean = ", ".join(f"{TITLES[name]} {100 * share:.0f} %" for name, share in mean_shares(found).items())
     weights = "stored once per core" if found.shared else "stored for every position"
     delay = found.longest_delay

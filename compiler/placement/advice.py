@@ -48,7 +48,8 @@ def advise(placement: Placement, chips: int) -> list[Option]:
 def options(now: Placement, chips: int) -> Iterator[Option]:
     if not now.shared and now.chip.shared_weights:
         shared = place(now.network, now.chip, now.limits, shared=True)
-        yield Option.of("shared weights (leave out --no-weight-sharing)", shared)
+        if (shared.chips is None, shared.core_count) < (now.chips is None, now.core_count):
+            yield Option.of("shared weights (leave out --no-weight-sharing)", shared)
     if now.chips is not None:
         yield Option.of(f"more chips (--chips {now.chips})", now)
     for sixteenths in range(WIDTHS - 1, 0, -1):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from snnc.ir.codebooks import PowerOfTwo
+from snnc.ir.codebooks import MultiSpike, PowerOfTwo
 from snnc.placement.grouping import group
 from tests.passes.build import Builder, N
 from tests.placement.networks import FIRE, fire, ones
@@ -103,3 +103,17 @@ def test_constants_that_are_joined_to_a_stream_are_no_axons() -> None:
     assert second.shape == (1, 2, 2)
     assert second.axons(second.whole) == 4
     assert np.array_equal(second.connections[0].sources(((0, 1), (0, 1), (0, 2))), [])
+
+
+def test_a_network_of_integers_says_so_and_its_encoder_stays_on_the_host() -> None:
+    b = Builder(N, 3)
+    encoded = b("neuron", b.x, name="encoder", codebook=MultiSpike(-127, 127))
+    weights = {"weight": np.ones((4, 3), np.int8), "bias": np.ones(4, np.int32), "exponent": 2}
+    quantum = np.full((1, 4), 9, np.int32)
+    hidden = b("neuron", b("linear", encoded, **weights), name="hidden", quantum=quantum, width=24, **FIRE)
+    sums = b("linear", hidden, name="sums", weight=np.ones((2, 4), np.int8))
+    scaled = b("dequantise", sums, name="scale", scale=np.array(0.5, np.float32))
+    network = group(b.outputs(y=scaled))
+    assert network.integer
+    assert [(layer.name, layer.kind) for layer in network.layers] == [("hidden", "neurons"), ("sums", "readout")]
+    assert [node.name for node in network.unplaced] == ["neuron encoder"]
