@@ -120,15 +120,12 @@ def place_layer(layer: Layer, limits: Limits, shared: bool, reach: Array) -> Pla
     parts = found.parts if isinstance(found, Tiling) else (1,) * len(layer.shape)
     cores = []
     for box in boxes(layer.shape, parts):
-        axons = 0
         for connection in layer.connections:
-            sources = connection.sources(box)
-            reach[sources] += 1
-            axons += len(sources)
+            reach[connection.sources(box)] += 1
         used = {
             "neurons": volume(box) * layer.compartments,
             "memory": volume(box) * layer.compartments * limits.state + layer.bytes(box, shared),
-            "input_axons": axons,
+            "input_axons": layer.axons(box),
             "output_axons": int(own[tuple(slice(*span) for span in box)].sum()),
         }
         cores.append(Core(layer, box, used))

@@ -1,7 +1,7 @@
 """From a graph to layers: each layer of neurons with the synapses in front of it.
 
 Nodes that move, add or scale currents become part of a connection: a core adds up whatever reaches a neuron,
-and a factor is folded into weights. Sums that something else than a neuron reads become neurons of their own.
+and a factor is folded into weights. Sums that something else than neurons reads become neurons of their own.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ class Grouping:
     senders: list[Sender] = field(default_factory=list)
     static: set[Value] = field(default_factory=set)
     seen: dict[Value, list[Branch]] = field(default_factory=dict)
+    delivered: set[Value] = field(default_factory=set)
 
     def run(self) -> Network:
         self.static = static_values(self.graph)
@@ -113,7 +114,7 @@ class Grouping:
     def neurons(self, node: Node) -> None:
         parts = self.branches(node.operands[0])
         spiking = any(isinstance(part.type, SpikeType) for part in moved_from(node.operands[0]))
-        if any(part.synapse is not None for part in parts) or spiking:
+        if spiking or not all(self.hosted(part) for part in parts):
             self.layer(node, "neurons")
         else:
             self.on_host(node, ENCODER)
@@ -150,8 +151,12 @@ class Grouping:
 
     def deliver(self, value: Value) -> None:
         """Let the host read a value: a sum needs neurons that pass it on."""
+        if value in self.delivered:
+            return
+        self.delivered.add(value)
         if value.node is not None and any(part.synapse is not None for part in self.branches(value)):
             base = self.unmoved(value)
+            self.branches(base)  # several may read it
             if base not in self.numbers:
                 # What the host has already it adds itself.
                 parts = [part for part in self.branches(base) if not self.hosted(part)]
@@ -180,7 +185,23 @@ class Grouping:
             return [Branch(None, self.numbers[value])]
         if value not in self.seen:
             self.seen[value] = self.parts(value)
+            if self.repeated(value):
+                self.once(value)
+                self.seen[value] = self.branches(value) if value in self.numbers else self.parts(value)
         return self.seen[value]
+
+    def repeated(self, value: Value) -> bool:
+        """Tell whether every reader of a sum, and every sum behind it, would repeat all of its synapses."""
+        parts = self.seen[value]
+        return len(value.users) > 1 and len(parts) > 1 and any(part.synapse is not None for part in parts)
+
+    def once(self, value: Value) -> None:
+        """Make a layer of a sum that several nodes read; the host sends it on if it reads it itself."""
+        assert value.node is not None
+        if any(not (user.op.neuron or self.is_linear(user)) for user in value.users):
+            self.deliver(value)
+        else:
+            self.make(value.node, "relay", value, self.seen[value])
 
     def parts(self, value: Value) -> list[Branch]:
         node, shape = value.node, one_sample(value)

@@ -80,6 +80,7 @@ class Tangle:
         return np.minimum(neurons * self.fan_in, np.count_nonzero(self.origin))
 
     def sources(self, box: Box) -> Array:
+        """Return the numbers of all that may be read, whatever the box."""
         found = np.unique(self.origin)
         return found[found > 0]
 
@@ -129,7 +130,13 @@ class Layer:
 
     def axons(self, box: Box) -> int:
         """Return how many input axons a box of the layer needs, one per connection and source."""
-        return sum(len(connection.sources(box)) for connection in self.connections)
+        total = 0
+        for connection in self.connections:
+            if isinstance(connection, Connection):
+                total += len(connection.sources(box))
+            else:
+                total += int(connection.most_axons(np.array(volume(box))))
+        return total
 
 
 def volume(box: Box) -> int:

@@ -11,6 +11,7 @@ from snnc.ir.ops import convolution, pooling
 from snnc.passes.fan_out import one_sample
 from snnc.placement.layers import Connection, Tangle
 from snnc.placement.reads import Axis, groups, same, spread, whole, window
+from snnc.placement.views import view
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,10 +34,8 @@ def connect(node: Node, moving: int, index: Array, origin: Array, delay: int) ->
     if axes is None:
         return Tangle(origin.size, weight_count(node, node.graph), origin, delay)
     origin = without_reduced(node, origin, node.graph)
-    placed = seen_from(axes, index)
-    if placed is None:
-        return Tangle(fan_in(axes, origin), weight_count(node, node.graph), origin, delay)
-    return Connection(placed, origin, delay)
+    found = view(axes, origin, index, delay)
+    return found or Tangle(fan_in(axes, origin), weight_count(node, node.graph), origin, delay)
 
 
 def identity(origin: Array, delay: int) -> Connection:
@@ -53,27 +52,6 @@ def weight_count(node: Node, graph: Graph) -> int:
     tensors = [value for value in graph.resolve(node).values() if isinstance(value, np.ndarray)]
     constants = [found for operand in node.operands if (found := graph.constant(operand)) is not None]
     return max((array.size for array in (*tensors, *constants)), default=1)
-
-
-def seen_from(axes: tuple[Axis, ...], index: Array) -> tuple[Axis, ...] | None:
-    """Return the axes at the positions of a layer; None if it mixes axes of the result."""
-    shape = tuple(axis.positions for axis in axes)
-    if len(shape) != index.ndim:
-        return None
-    coordinates = np.unravel_index(np.maximum(index - 1, 0), shape)
-    used = index > 0
-    chosen = []
-    for axis, found in enumerate(coordinates):
-        others = tuple(other for other in range(index.ndim) if other != axis)
-        chosen.append(np.where(used, found, -1).max(axis=others, initial=-1))
-    grid = np.ix_(*chosen)
-    valid = np.ones(index.shape, bool)
-    for positions in grid:
-        valid &= positions >= 0
-    expected = np.ravel_multi_index(tuple(np.maximum(positions, 0) for positions in grid), shape) + 1
-    if not np.array_equal(np.where(valid, expected, 0), index):
-        return None
-    return tuple(axis.at(positions) for axis, positions in zip(axes, chosen, strict=True))
 
 
 def axes_of(node: Node, moving: int, graph: Graph) -> Axes:

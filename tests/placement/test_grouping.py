@@ -40,6 +40,38 @@ def test_answers_and_sums_before_a_synapse_need_neurons_of_their_own() -> None:
     ]
 
 
+def test_a_sum_that_several_read_is_computed_once() -> None:
+    b = Builder(N, 4)
+    spikes = fire(b, b("linear", b.x, weight=ones(4, 4)), "spikes")
+    stream = b("add", b("linear", spikes, weight=ones(4, 4)), spikes, name="stream")
+    inner = fire(b, stream, "inner")
+    further = b("add", stream, b("linear", inner, weight=ones(4, 4)), name="further")
+    layers = group(b.outputs(y=fire(b, further, "end"))).layers
+    assert [(layer.name, layer.kind) for layer in layers] == [
+        ("spikes", "neurons"),
+        ("stream", "relay"),
+        ("inner", "neurons"),
+        ("end", "neurons"),
+    ]
+    assert layers[-1].axons(layers[-1].whole) == 4 + 4
+
+
+def test_a_sum_that_the_host_reads_as_well_comes_from_there() -> None:
+    b = Builder(N, 4)
+    spikes = fire(b, b("linear", b.x, weight=ones(4, 4)), "spikes")
+    stream = b("add", b("linear", spikes, weight=ones(4, 4)), spikes, name="stream")
+    normal = b("layer_norm", stream, name="norm", expect=True, axis=1)
+    back = b("linear", b("neuron", normal, name="back", **FIRE), weight=ones(4, 4))
+    network = group(b.outputs(y=b("add", stream, back, name="sum")))
+    assert [(layer.name, layer.kind) for layer in network.layers] == [
+        ("spikes", "neurons"),
+        ("stream", "readout"),
+        ("sum", "readout"),
+    ]
+    # The host adds to the second what it had of the first.
+    assert [len(layer.connections) for layer in network.layers] == [1, 2, 1]
+
+
 def test_what_computes_with_real_numbers_stays_on_the_host() -> None:
     b = Builder(N, 4)
     hidden = fire(b, b("linear", b.x, weight=ones(6, 4)), "hidden")
@@ -115,5 +147,8 @@ def test_a_network_of_integers_says_so_and_its_encoder_stays_on_the_host() -> No
     scaled = b("dequantise", sums, name="scale", scale=np.array(0.5, np.float32))
     network = group(b.outputs(y=scaled))
     assert network.integer
-    assert [(layer.name, layer.kind) for layer in network.layers] == [("hidden", "neurons"), ("sums", "readout")]
+    assert [(layer.name, layer.kind) for layer in network.layers] == [
+        ("hidden", "neurons"),
+        ("sums", "readout"),
+    ]
     assert [node.name for node in network.unplaced] == ["neuron encoder"]

@@ -108,6 +108,10 @@ def networks(draw: st.DrawFn) -> Graph:
         x = fire(b, b("add", x, y) if draw(st.booleans()) else y, f"layer{number}")
     _, *sizes = x.type.shape
     count = int(np.prod([size for size in sizes if isinstance(size, int)]))
+    if draw(st.booleans()):
+        mixed = b("reshape", b("conv", x, weight=ones(channels, channels, 1, 1)), shape=(N, count))
+        chosen = draw(st.lists(st.integers(0, count - 1), min_size=2, max_size=6))
+        return b.outputs(y=fire(b, b("gather", mixed, axis=1, indices=np.array(chosen)), "mixed"))
     return b.outputs(y=b("linear", b("reshape", x, shape=(N, count)), weight=ones(3, count)))
 
 

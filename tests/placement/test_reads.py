@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -10,9 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snnc.placement.grouping import group
-from snnc.placement.layers import Connection
+from snnc.placement.layers import Connection, Tangle
+from tests.harness import run_analog
 from tests.passes.build import Builder, N, only
 from tests.placement.networks import fire, one_layer, ones, taps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from snnc.ir.graph import Value
+    from snnc.placement.layers import Box
 
 OPS: dict[str, tuple[tuple[int, ...], str, dict[str, Any]]] = {
     "conv": ((3, 7, 6), "conv", {"weight": ones(4, 3, 3, 3), "pads": (1, 1, 1, 1)}),
@@ -33,6 +40,11 @@ OPS: dict[str, tuple[tuple[int, ...], str, dict[str, Any]]] = {
 }
 
 
+def draw_box(data: st.DataObject, shape: tuple[int, ...]) -> Box:
+    spans = [st.tuples(st.integers(0, size - 1), st.integers(1, size)) for size in shape]
+    return tuple(data.draw(span.filter(lambda ends: ends[0] < ends[1])) for span in spans)
+
+
 @pytest.mark.parametrize("name", OPS)
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
@@ -40,12 +52,7 @@ def test_a_core_reads_and_stores_what_its_neurons_need(name: str, data: st.DataO
     shape, op, attributes = OPS[name]
     graph = one_layer(op, *shape, **attributes)
     (layer,) = group(graph).layers
-    box = tuple(
-        data.draw(
-            st.tuples(st.integers(0, size - 1), st.integers(1, size)).filter(lambda span: span[0] < span[1])
-        )
-        for size in layer.shape
-    )
+    box = draw_box(data, layer.shape)
     synapses = taps(only(graph, op), graph)
     inside = np.arange(layer.elements).reshape(layer.shape)[tuple(slice(*span) for span in box)].ravel()
     (connection,) = layer.connections
@@ -94,11 +101,57 @@ def test_moved_streams_are_read_where_they_came_from() -> None:
     assert second.axons(second.whole) == 4  # one axon per neuron, although each is read twice
 
 
-def test_a_mixture_of_axes_is_bounded_from_above() -> None:
-    b = Builder(N, 6, 4)
-    heads = b("reshape", b("linear", b.x, weight=ones(6, 4)), shape=(N, 6, 2, 3))
-    one_head = b("gather", heads, axis=2, indices=np.array(1))
-    (layer,) = group(b.outputs(y=fire(b, one_head, "layer"))).layers
-    one = ((0, 1), (0, 1), (0, 1))
-    assert layer.bytes(one, shared=False) == 4
-    assert layer.axons(layer.whole) == 24
+def heads(b: Builder, x: Value) -> Value:
+    split = b("reshape", b("linear", x, weight=ones(12, 5)), shape=(N, 4, 3, 2, 2))
+    return b("transpose", b("gather", split, axis=2, indices=np.array(1)), perm=(0, 2, 1, 3))
+
+
+def image(b: Builder, x: Value) -> Value:
+    return b("reshape", b("transpose", b("linear", x, weight=ones(3, 5)), perm=(0, 2, 1)), shape=(N, 3, 2, 2))
+
+
+def cropped(b: Builder, x: Value) -> Value:
+    whole = b("transpose", b("linear", x, weight=ones(3, 5)), perm=(0, 2, 1))
+    return b("slice", whole, axes=(2,), starts=(1,), ends=(3,), steps=(1,))
+
+
+def pooled(b: Builder, x: Value) -> Value:
+    return b("reduce_sum", b("reshape", x, shape=(N, 2, 2, 5)), axes=(1,), keepdims=False)
+
+
+def repeated(b: Builder, x: Value) -> Value:
+    return b(
+        "expand", b("reshape", b("linear", x, weight=ones(3, 5)), shape=(N, 4, 3, 1)), shape=(N, 4, 3, 2)
+    )
+
+
+@pytest.mark.parametrize("move", [heads, image, cropped, pooled, repeated])
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_results_may_be_moved_on_their_way_to_neurons(
+    move: Callable[[Builder, Value], Value], data: st.DataObject
+) -> None:
+    b, alone = Builder(N, 4, 5), Builder(N, 4, 5)
+    (layer,) = group(b.outputs(y=fire(b, move(b, b.x), "layer"))).layers
+    (connection,) = layer.connections
+    assert isinstance(connection, Connection)
+    # What one input element alone changes, [in, neurons]: all weights are 1.
+    batch = np.eye(20, dtype=np.float32).reshape(20, 4, 5)
+    results = run_analog(alone.outputs(moved=move(alone, alone.x)), {"x": batch})
+    synapses = np.rint(results["moved"]).reshape(20, -1).astype(int)
+    box = draw_box(data, layer.shape)
+    inside = layer.numbers[tuple(slice(*span) for span in box)].ravel() - layer.numbers.min()
+    assert connection.sources(box).tolist() == (1 + np.flatnonzero(synapses[:, inside].any(axis=1))).tolist()
+    assert layer.bytes(box, shared=False) == synapses[:, inside].sum()
+
+
+def test_what_is_no_product_of_axes_is_bounded_from_above() -> None:
+    b = Builder(N, 4, 5)
+    flat = b("reshape", b("linear", b.x, weight=ones(3, 5)), shape=(N, 12))
+    some = b("gather", flat, axis=1, indices=np.array([0, 4, 11, 5]))
+    (layer,) = group(b.outputs(y=fire(b, some, "layer"))).layers
+    assert isinstance(layer.connections[0], Tangle)
+    one = ((0, 1), (1, 2))
+    assert layer.bytes(one, shared=False) == layer.axons(one) == 5
+    assert layer.axons(layer.whole) == 20  # in truth 15: rows 0, 1 and 3
+    assert layer.bytes(layer.whole, shared=True) == 15
