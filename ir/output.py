@@ -1,9 +1,11 @@
-"""Write a file so that it appears whole or not at all."""
+"""Write a file or folder so that it appears whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import shutil
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -11,7 +13,11 @@ from typing import TYPE_CHECKING, BinaryIO
 from snnc.ir.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    from snnc.ir.kernel_types import Array
+
+EARLIEST = (1980, 1, 1, 0, 0, 0)  # the date of every member, so that equal arrays give equal bytes
 
 
 @contextmanager
@@ -35,6 +41,59 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         raise cannot_write(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | Path, mark: str) -> Iterator[Path]:
+    """Yield an empty folder that takes the place of `path` when the block ends without error.
+
+    A folder that is there already is replaced only if it is empty or holds a file named `mark`, that is, if
+    an earlier call wrote it. On any failure the new folder is removed and what was at `path` stays. Raises
+    `OutputError`.
+    """
+    target = check_folder_target(path, mark)
+    temporary, old = scratch_path(target.parent), scratch_path(target.parent)
+    try:
+        temporary.mkdir()
+        yield temporary
+        if target.exists():
+            os.replace(target, old)
+        os.replace(temporary, target)
+    except OutputError:
+        raise
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        if old.exists() and not target.exists():
+            os.replace(old, target)
+        for leftover in (temporary, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def check_folder_target(path: str | Path, mark: str) -> Path:
+    """Return the real path of a folder to write, or refuse one that holds something else."""
+    target = Path(os.path.realpath(path))
+    if target.is_dir() and any(target.iterdir()) and not (target / mark).is_file():
+        raise OutputError(
+            f"{path} cannot be written: it is a folder with other things in it", help="name a new folder"
+        )
+    if target.exists() and not target.is_dir():
+        raise OutputError(f"{path} cannot be written: it is a file", help="name a folder")
+    if not target.parent.is_dir():
+        raise OutputError(
+            f"{path} cannot be written: the folder {target.parent} does not exist", help="create it first"
+        )
+    return target
+
+
+def write_npz(file: BinaryIO, arrays: Mapping[str, Array]) -> None:
+    """Write arrays by name into an open file as .npz; equal arrays give equal bytes."""
+    import numpy as np
+
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy", EARLIEST), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
 
 
 def check_target(path: str | Path) -> Path:

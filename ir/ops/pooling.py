@@ -87,8 +87,8 @@ def slide(ufunc: np.ufunc, x: Array, window: Window, initial: float) -> Array:
     shape = (*x.shape[: window.axis], window.outputs, *x.shape[window.axis + 1 :])
     result = np.full(shape, initial, x.dtype)
     for outputs, inputs in window.taps():
-        part = result[*lead, outputs]
-        ufunc(part, x[*lead, inputs], out=part)
+        part = result[(*lead, outputs)]
+        ufunc(part, x[(*lead, inputs)], out=part)
     return result
 
 
