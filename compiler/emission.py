@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from snnc.ir.errors import OptionError, did_you_mean
+from snnc.ir.output import atomic_folder, atomic_write, check_folder_target
 
 if TYPE_CHECKING:
     from snnc.ir.graph import Graph
@@ -14,13 +16,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EmitOptions:
-    """How many time steps to write, and which inputs vary in time."""
+    """How many time steps to write, and which inputs vary in time.
+
+    `stock`: with the processes that come with Lava only.
+    """
 
     steps: int
     varying: frozenset[str] = frozenset()
+    stock: bool = False
 
 
 Write: TypeAlias = Callable[["Graph", EmitOptions, BinaryIO], str]
+WriteFolder: TypeAlias = Callable[["Graph", EmitOptions, Path], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,39 @@ class Target:
     suffix: str
     write: Write
 
+    def check(self, output: Path) -> None:
+        """Refuse a name that is not one of such a file."""
+        if output.suffix != self.suffix:
+            raise OptionError(
+                f"{output} is not named {self.suffix}", help=f"name it {output.stem}{self.suffix}"
+            )
+
+    def emit(self, graph: Graph, options: EmitOptions, output: Path) -> str:
+        """Write the file, whole or not at all."""
+        with atomic_write(output) as file:
+            return self.write(graph, options, file)
+
+
+@dataclass(frozen=True, slots=True)
+class FolderTarget:
+    """A backend that writes folders. `write` fills an empty one; `mark` is a file that is always in it."""
+
+    name: str
+    mark: str
+    write: WriteFolder
+
+    def check(self, output: Path) -> None:
+        """Refuse a place where there is something else."""
+        check_folder_target(output, self.mark)
+
+    def emit(self, graph: Graph, options: EmitOptions, output: Path) -> str:
+        """Write the folder, whole or not at all; one that an earlier call wrote is replaced."""
+        with atomic_folder(output, self.mark) as folder:
+            return self.write(graph, options, folder)
+
+
+AnyTarget: TypeAlias = Target | FolderTarget
+
 
 def write_onnx(graph: Graph, options: EmitOptions, file: BinaryIO) -> str:
     from snnc.backends.onnx.emit import OPSET
@@ -44,7 +84,16 @@ def write_onnx(graph: Graph, options: EmitOptions, file: BinaryIO) -> str:
     return f"ONNX opset {OPSET}, {len(model.graph.node)} nodes"
 
 
-TARGETS = {target.name: target for target in (Target("onnx", ".onnx", write_onnx),)}
+def write_lava(graph: Graph, options: EmitOptions, folder: Path) -> str:
+    from snnc.backends.lava.emit import write_lava as write
+
+    return write(graph, options.steps, folder)
+
+
+TARGETS: dict[str, AnyTarget] = {
+    "onnx": Target("onnx", ".onnx", write_onnx),
+    "lava": FolderTarget("lava", "network.json", write_lava),
+}
 
 
 def check_varying(graph: Graph, names: tuple[str, ...]) -> frozenset[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
-from snnc.emission import TARGETS, Target
+from snnc.emission import TARGETS, AnyTarget, FolderTarget, Target
 from snnc.ir.errors import BackendError, OptionError, did_you_mean
 from snnc.passes.registry import run_file
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ENTRY_POINT_GROUP = "snnc.backends"
 
 
-def find_target(name: str, files: Sequence[Path] = ()) -> Target:
+def find_target(name: str, files: Sequence[Path] = ()) -> AnyTarget:
     """Return the target of that name; `OptionError` with a suggestion if there is none."""
     targets = known_targets(files)
     if name not in targets:
@@ -24,7 +24,7 @@ def find_target(name: str, files: Sequence[Path] = ()) -> Target:
     return targets[name]
 
 
-def known_targets(files: Sequence[Path] = ()) -> dict[str, Target]:
+def known_targets(files: Sequence[Path] = ()) -> dict[str, AnyTarget]:
     """Return all targets by name; `BackendError` where two have one name."""
     found = dict(TARGETS)
     for target in (*installed_targets(), *(target for path in files for target in targets_in(path))):
@@ -36,18 +36,18 @@ def known_targets(files: Sequence[Path] = ()) -> dict[str, Target]:
     return found
 
 
-def installed_targets() -> Iterable[Target]:
+def installed_targets() -> Iterable[AnyTarget]:
     for point in entry_points(group=ENTRY_POINT_GROUP):
         target = point.load()
-        if not isinstance(target, Target):
+        if not isinstance(target, Target | FolderTarget):
             raise BackendError(f"entry point {point.name!r} ({point.value}) is no snnc.emission.Target")
         yield target
 
 
-def targets_in(path: Path) -> Sequence[Target]:
+def targets_in(path: Path) -> Sequence[AnyTarget]:
     """Run a Python file and return the targets it defines."""
     module = run_file(path, "backends")
-    found = [member for member in vars(module).values() if isinstance(member, Target)]
+    found = [member for member in vars(module).values() if isinstance(member, Target | FolderTarget)]
     if not found:
         raise BackendError(
             f"{path} defines no backend",

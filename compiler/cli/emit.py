@@ -16,8 +16,7 @@ from snnc.cli.options import (
     recorded_steps,
 )
 from snnc.cli.show import count
-from snnc.emission import EmitOptions, check_varying
-from snnc.ir.errors import OptionError
+from snnc.emission import EmitOptions, Target, check_varying
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     epilog=example(
         "snnc emit net.sir --backend onnx -o snn.onnx -T 4",
         "snnc emit net.sir --backend onnx -o snn.onnx -T 16 --varying frames",
+        "snnc emit integers.sir --backend lava -o net_lava",
         "snnc emit net.sir --backend c --load my_backend.py -o net.c",
     ),
     short_help="Write a network for another runtime.",
@@ -38,9 +38,11 @@ if TYPE_CHECKING:
     "--backend",
     required=True,
     metavar="NAME",
-    help="onnx: T steps as a standard ONNX model.",
+    help="onnx: T steps as a standard ONNX model. lava: an integer network as a folder of Lava processes.",
 )
-@click.option("-o", "--output", required=True, type=FILE, metavar="FILE", help="The file to write.")
+@click.option(
+    "-o", "--output", required=True, type=FILE, metavar="FILE", help="The file to write; a folder for lava."
+)
 @click.option(
     "-T",
     "--steps",
@@ -80,24 +82,23 @@ def emit(
     onnx          all T time steps in one standard ONNX model, for any batch size.
                   Inputs are NET's own; outputs are decoded after every step,
                   [T, N, ...]: the last one, at T, is the answer.
+    lava          a folder with a network of integers, for Python with lava-nc:
+                  run.py, the network and its weights, the processes. -T and the
+                  decoding are defaults there. It needs --target loihi2 networks.
 
     Installed packages may offer more (entry points snnc.backends), and so may files given by --load.
     """
     from snnc.api import load as load_network
-    from snnc.ir.output import atomic_write
     from snnc.targets import find_target
 
     target = find_target(backend, load)
-    if output.suffix != target.suffix:
-        raise OptionError(
-            f"{output} is not named {target.suffix}", help=f"name it {output.stem}{target.suffix}"
-        )
-    check_writable(output, network)
+    target.check(output)
+    if isinstance(target, Target):
+        check_writable(output, network)
     graph = load_network(network)
     if decode is not None:
         graph.decode_outputs(decode)
     options = EmitOptions(steps or recorded_steps(graph.meta), check_varying(graph, varying))
-    with atomic_write(output) as file:
-        written = target.write(graph, options, file)
+    written = target.emit(graph, options, output)
     if not quiet:
         click.echo(f"{output}: {count(options.steps, 'time step')}, {written}")

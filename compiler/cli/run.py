@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from typing import TYPE_CHECKING
 
 import click
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TypeAlias
 
+    from snnc.backends.lava.session import Listener
     from snnc.backends.reference import Run
     from snnc.data import Dataset
     from snnc.ir.decode import Decode
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     RunGroup: TypeAlias = Callable[[Mapping[str, Array]], Run]
 
-EARLIEST = (1980, 1, 1, 0, 0, 0)  # the date of every member, so that the same run gives the same bytes
 FEWEST_SAMPLES = 64  # read and normalised at a time
+MOST_SAMPLES = 4096  # in one run of a backend that takes long to start
 
 
 @click.command(
@@ -76,10 +76,21 @@ FEWEST_SAMPLES = 64  # read and normalised at a time
 )
 @click.option(
     "--backend",
-    type=click.Choice(["reference", "onnx"]),
+    type=click.Choice(["reference", "onnx", "lava"]),
     default="reference",
     show_default=True,
-    help="What runs the network; onnx is faster and records nothing.",
+    help="What runs the network; onnx is faster and records nothing, lava is slower and for integers.",
+)
+@click.option(
+    "--lava-python",
+    metavar="PYTHON",
+    help="The Python that has Lava.  [default: SNNC_LAVA_PYTHON, this one, or .lava/bin/python]",
+)
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="End a run in Lava that takes longer.",
 )
 @quiet_option
 def run(
@@ -92,6 +103,8 @@ def run(
     data: DataOptions,
     record: Sequence[str],
     backend: str,
+    lava_python: str | None,
+    time_limit: float | None,
     quiet: bool,
 ) -> None:
     """Run NET.sir and write its decoded outputs after every step, [T, N, ...].
@@ -104,6 +117,8 @@ def run(
         raise OptionError(
             f"--record needs the reference simulator, not {backend}", help="leave out --backend"
         )
+    if backend != "lava" and (lava_python or time_limit is not None):
+        raise OptionError("--lava-python and --time-limit mean nothing without --backend lava")
     check_writable(output, input_file, network)
     graph, notes = load(network), Notes(quiet)
     if decode is not None:
@@ -112,7 +127,13 @@ def run(
     dataset = data.load_for(graph, input_file, notes)
     steps = steps_to_run(graph, dataset, steps)
     with Activity("running", quiet=quiet) as activity:
-        run_group, group = runner(backend, graph, steps, record)
+        if backend == "lava":
+            from snnc.backends.lava.session import Listener
+
+            listener = Listener(notes.note, activity.update)
+            run_group, group = lava_runner(graph, steps, lava_python, time_limit, listener)
+        else:
+            run_group, group = runner(backend, graph, steps, record)
         arrays = simulate(run_group, group, graph, dataset, activity)
         write_arrays(output, arrays)
     if not quiet:
@@ -142,6 +163,21 @@ def runner(backend: str, graph: Graph, steps: int, record: Sequence[str]) -> tup
 
     simulator = Simulator(graph)
     return lambda inputs: simulator.run(inputs, steps, record=record), simulator.group
+
+
+def lava_runner(
+    graph: Graph,
+    steps: int,
+    python: str | None,
+    time_limit: float | None,
+    listener: Listener,
+) -> tuple[RunGroup, int]:
+    """Return what runs a group of samples in Lava: starting takes seconds, so all go together."""
+    from snnc.backends.lava.session import TIME_LIMIT, LavaSimulator, find_lava_python
+
+    limit = TIME_LIMIT if time_limit is None else time_limit
+    simulator = LavaSimulator(graph, find_lava_python(python), time_limit=limit)
+    return lambda inputs: simulator.run(inputs, steps, listener=listener), MOST_SAMPLES
 
 
 def simulate(
@@ -179,14 +215,10 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     """Write a .npy or .npz file, whole or not at all; equal arrays give equal bytes."""
     import numpy as np
 
-    from snnc.ir.output import atomic_write
+    from snnc.ir.output import atomic_write, write_npz
 
     with atomic_write(path) as file:
         if path.suffix == ".npy":
             np.save(file, next(iter(arrays.values())), allow_pickle=False)
             return
-        with zipfile.ZipFile(file, "w") as archive:
-            for name, array in arrays.items():
-                info = zipfile.ZipInfo(f"{name}.npy", EARLIEST)
-                with archive.open(info, "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+        write_npz(file, arrays)
