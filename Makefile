@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 DIGITS := examples/digits
 REAL := .real
 NETWORKS ?= 1000
+LAVA := .lava
+# The Python that Lava goes into: 3.10 if there is one, else $(PYTHON) with the recipe for later ones.
+LAVA_PYTHON ?=
 REAL_BIN := $(REAL)/venv/bin
 ALTERNATIVES := .alternatives
 FUZZ_SECONDS ?= 60
@@ -18,7 +21,7 @@ export PIP_NO_INPUT := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test real laws bench results methods ablation conformance reference docs alternatives fuzz clean FORCE
+.PHONY: help demo test real lava laws bench results methods ablation conformance reference docs alternatives fuzz clean FORCE
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -36,7 +39,7 @@ $(BIN)/snnc compile $(DIGITS)/$(1).onnx -o build/$(1).sir --calibration $(DIGITS
 $(BIN)/snnc eval build/$(1).sir --model $(DIGITS)/$(1).onnx --data $(DIGITS)/digits_test.npz --scale 1/16 -T 4
 endef
 
-test: $(VENV)/installed-dev  ## lint, type-check and test
+test: $(VENV)/installed-dev $(LAVA)/tried  ## lint, type-check and test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -47,6 +50,10 @@ real: $(VENV)/installed-dev $(REAL)/minilm.onnx  ## test on a pretrained sentenc
 
 laws: $(VENV)/installed-dev  ## hold random networks to the laws (NETWORKS=1000)
 	$(BIN)/python -m pytest tests/generated/test_random.py --networks $(NETWORKS) --timeout 0
+
+lava: $(VENV)/installed-dev  ## run every network in Lava and compare with the simulator (installs Lava)
+	$(BIN)/python tests/lava/environment.py $(LAVA) $(LAVA_PYTHON)
+	$(BIN)/python -m pytest tests/lava --whole-networks
 
 bench: $(VENV)/installed-dev  ## time compiling and running
 	$(BIN)/python benchmarks/bench.py
@@ -79,7 +86,7 @@ fuzz: $(VENV)/installed-dev  ## feed damaged and hostile files for some minutes 
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED)
 
 clean:  ## remove what make made
-	rm -rf build dist $(VENV) $(REAL) $(ALTERNATIVES) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist $(VENV) $(REAL) $(LAVA) $(ALTERNATIVES) .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find $(SOURCES) tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -101,6 +108,11 @@ $(VENV)/installed-dev: pyproject.toml $(VENV)/modules
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet --editable '.[torch,dev,docs]'
 	@touch $@ $(VENV)/installed
+
+# The tests run without Lava, and say so, where it cannot be installed; `make lava` insists.
+$(LAVA)/tried: tests/lava/environment.py | $(VENV)/installed-dev
+	@$(BIN)/python tests/lava/environment.py $(LAVA) $(LAVA_PYTHON) || echo "warning: the tests do without Lava" >&2
+	@touch $@
 
 $(REAL)/minilm.onnx: tests/real/export_minilm.py
 	$(PYTHON) -m venv $(REAL)/venv

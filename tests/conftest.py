@@ -22,6 +22,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--networks", type=int, metavar="N", help="hold N networks, other ones each time, to the laws"
     )
+    parser.addoption(
+        "--whole-networks", action="store_true", help="run more samples and the long networks in Lava"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
