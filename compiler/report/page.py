@@ -6,7 +6,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from snnc.cli.show import percent
-from snnc.report import costs, sections
+from snnc.report import costs, fitting, sections
 from snnc.report.markup import text
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[Report], str]], ...] = (
     ("thresholds", "Thresholds", sections.thresholds_section),
     ("record", "Record", sections.record_section),
 )
+FIT = ("fit", "Fit", fitting.fit_section)  # of an integer network, in front of the record
 # Styles stand in the page; nothing else may be loaded and nothing run.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
@@ -32,11 +33,12 @@ def build_page(report: Report) -> str:
     """Return the page as HTML."""
     title = f"{report.network} · snnc report"
     style = resources.files("snnc.report").joinpath("page.css").read_text("utf-8")
-    links = "".join(f'<li><a href="#{name}">{text(heading)}</a></li>' for name, heading, _ in SECTIONS)
+    shown = (*SECTIONS[:-1], FIT, SECTIONS[-1]) if fitting.has_fit(report) else SECTIONS
+    links = "".join(f'<li><a href="#{name}">{text(heading)}</a></li>' for name, heading, _ in shown)
     body = "".join(
         f'<section id="{name}" aria-labelledby="{name}-heading"><h2 id="{name}-heading">{text(heading)}</h2>'
         f"{write(report)}</section>"
-        for name, heading, write in SECTIONS
+        for name, heading, write in shown
     )
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'

@@ -356,3 +356,12 @@ def test_text_and_lines_stand_out_in_both_themes(theme: int) -> None:
              "multi", "negative", "analog", "expectation", "other")  # fmt: skip
     for name in drawn:
         assert contrast(colours[name], colours["paper"]) >= 3, name
+
+
+def test_a_network_of_integers_has_a_section_about_its_chip(tmp_path: Path) -> None:
+    page = Page(write_report(tmp_path, "cnn", "-T", "1", compile_options=("--target", "loihi2")).read_text())
+    assert [attributes["id"] for attributes in page.all("section")] == [*SECTIONS[:-1], "fit", SECTIONS[-1]]
+    (picture,) = page.all("img")
+    assert picture["src"].startswith("data:image/svg+xml;base64,")
+    assert picture["alt"] == "10 cores of Loihi 2; the table lists them"
+    assert "Fits 1 × Loihi 2 (128 cores): 10 cores, 8 % of them." in "".join(page.words)
