@@ -10,6 +10,7 @@ from snnc.passes.correct_charges import CorrectCharges
 from snnc.passes.dce import Dce
 from snnc.passes.expand_levels import ExpandLevels
 from snnc.passes.expectation_compensation import ExpectationCompensation
+from snnc.passes.fit import Fit
 from snnc.passes.fold_pooling import FoldPooling
 from snnc.passes.fuse_batch_norm import FuseBatchNorm
 from snnc.passes.identity_neurons import IdentityNeurons
@@ -42,5 +43,6 @@ BUILTIN: tuple[type[Pass], ...] = (
     IdentityNeurons,
     QuantiseWeights,
     Integerise,
+    Fit,
     Dce,
 )

@@ -1,0 +1,108 @@
+"""After how many steps a membrane could saturate: the worst case of any input, step after step."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from snnc.ir.codebooks import PowerOfTwo
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from snnc.ir.codebooks import Codebook
+    from snnc.ir.kernel_types import Array
+    from snnc.passes.intervals import Interval
+
+# What a reset takes away that forgets.
+FORGETS = np.inf
+
+
+def neuron_saturates(given: Mapping[str, Any], x: Interval, limits: tuple[int, int]) -> float:
+    """Return the first step at which a `neuron` could saturate, given its input; infinity: never.
+
+    After a step its membrane is at most the larger of what rounding leaves (`above` quanta) and of what it
+    was, plus the largest input, less the largest payload; likewise below.
+    """
+    q, start = np.asarray(given["quantum"], np.float64), starting_membrane(given)
+    bias = 0.0 if given["bias"] is None else given["bias"]
+    payload = given["codebook"].payload
+    below, above = (side * q for side in remainders(given["codebook"]))
+    lowest, largest = -payload.lo * q, payload.hi * q
+    if given["reset"] == "restart":  # every step is the first
+        below, above, lowest, largest = -start, start, FORGETS, FORGETS
+    elif given["reset"] == "zero":  # nothing is left where it fires
+        lowest, largest = (FORGETS if payload.lo else lowest), FORGETS
+    up = first_beyond(start, x.hi + bias, largest, above, limits[1])
+    down = first_beyond(-start, -(x.lo + bias), lowest, below, -limits[0])
+    return float(np.minimum(up, down).min(initial=np.inf))
+
+
+def lif_saturates(given: Mapping[str, Any], x: Interval, limits: tuple[int, int]) -> float:
+    """Return the first step at which a `lif` neuron could saturate, given gain x; infinity: never.
+
+    A leak below 1 keeps the membrane within input / (1 - leak); where that is too much, it counts as 1.
+    """
+    threshold = np.asarray(given["threshold"], np.float64)
+    bias, rest = (0.0 if given[name] is None else given[name] for name in ("bias", "rest"))
+    start = np.asarray(given["initial"], np.float64)
+    leak = np.asarray(1.0 if given["leak"] is None else given["leak"], np.float64)
+    drain: Any = {"hard": FORGETS, "soft": threshold, "none": 0.0}[given["reset"]]
+    # A delayed soft reset takes the threshold from what has leaked below it.
+    below = np.maximum(-rest if given["reset"] == "hard" else threshold, 0)
+    above = np.maximum(np.maximum(threshold, rest), 0)
+    up = leaking(start, x.hi + bias, drain, above, limit=limits[1], leak=leak)
+    down = leaking(np.maximum(-start, below), -(x.lo + bias), 0.0, below, limit=-limits[0], leak=leak)
+    return float(np.minimum(up, down).min(initial=np.inf))
+
+
+def leaking(start: Array, gain: Array, drain: Any, left: Array, *, limit: float, leak: Array) -> Array:
+    """Return what `first_beyond` does, given a leak from 0 to 1 and left >= 0."""
+    # Towards 0 from below a leak raises the membrane; it cannot rise above what 0 leads to.
+    start, left = np.maximum(start, 0), np.maximum(left, 0)
+    lost = np.where(leak < 1, 1 - leak, 1)
+    fixed = np.where(leak < 1, np.maximum(gain, 0) / lost, np.inf)
+    bounded = np.maximum(np.maximum(start, left), fixed) <= limit
+    return np.where(bounded, np.inf, first_beyond(start, gain, drain, left, limit))
+
+
+def first_beyond(start: Array, gain: Array, drain: Any, left: Array, limit: float) -> Array:
+    """Return, per element, the first t for which m(t) > limit is possible; infinity if there is none.
+
+    m(t) = v(t-1) + gain, v(0) = start, v(t) <= max(left, m(t) - drain)
+    """
+    growth = gain - drain
+    one = np.maximum(left, start + growth)  # v(1); later ones are larger only if it grows
+    room = limit - gain - one
+    with np.errstate(divide="ignore", invalid="ignore"):
+        later = np.where(growth > 0, 3 + np.floor(room / growth), np.inf)
+    later = np.where(room < 0, 2.0, later)
+    return np.where(start + gain > limit, 1.0, later)
+
+
+def starting_membrane(given: Mapping[str, Any]) -> Array:
+    """v(0) = (initial + charge) quantum."""
+    quanta = given["initial"] + (0.0 if given["charge"] is None else given["charge"])
+    return np.asarray(np.multiply(quanta, given["quantum"], dtype=np.float64))
+
+
+@cache
+def remainders(codebook: Codebook) -> tuple[float, float]:
+    """Return -inf and sup of u - Q(u) while Q does not clip.
+
+    Q changes at multiples of a quarter, and at a dead zone, only.
+    """
+    lo, hi = codebook.payload.lo, codebook.payload.hi
+    edges = lo + np.arange(4 * (hi - lo) + 1) / 4
+    if isinstance(codebook, PowerOfTwo):
+        zone = codebook.dead_zone
+        edges = np.unique(np.concatenate([edges, [zone, -zone] if codebook.signed else [zone]]))
+        edges = edges[(edges >= lo) & (edges <= hi)]
+    between = codebook.quantise((edges[:-1] + edges[1:]) / 2)
+    at = codebook.quantise(edges.copy())
+    above = max((edges[1:] - between).max(), (edges - at).max())
+    below = min((edges[:-1] - between).min(), (edges - at).min())
+    return float(-below), float(above)
