@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from snnc.ir.errors import OptionError, did_you_mean
 from snnc.passes.dce import Dce
+from snnc.passes.fit import Fit
 from snnc.passes.integerise import Integerise
 from snnc.passes.quantise_weights import QuantiseWeights
 
@@ -28,6 +29,7 @@ class Machine:
             QuantiseWeights(bits=self.weight_bits, width=self.width),
             Integerise(width=self.width, host_nodes=host_nodes),
             Dce(),
+            Fit(accumulator=self.width, membrane=self.width, weight=self.weight_bits),
         ]
 
 

@@ -21,8 +21,8 @@ class Fit(Pass):
 
     Bounds are followed from the payloads of every neuron through the weights themselves. Of expectation nodes
     the sum over steps grows: the proof is for `steps` steps, 0 for as many as there is a proof for. Membranes
-    saturate, as they shall; the note of --explain says from which step on the worst input could make them,
-    and which node comes nearest to its width. The graph stays as it is. What may leave its width is refused,
+    saturate, as they shall; the notes of --explain say when the worst input could first make them, and
+    which node comes nearest to its width. The graph stays as it is. What may leave its width is refused,
     every node by name.
     """
 
@@ -55,6 +55,5 @@ class Fit(Pass):
                 "numbers may leave their width:\n" + "\n".join(f"  {line}" for line in problems),
                 help=(coarser + "bits), or payloads smaller (fewer levels)" if proof.excess else None),
             )
-        tightest = "" if proof.tightest is None else proof.tightest.node
-        context.notes.append(Note(self.name, tightest, proof.sentence()))
+        context.notes += [Note(self.name, node, text) for node, text in proof.remarks()]
         return False

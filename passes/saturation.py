@@ -44,13 +44,17 @@ def neuron_saturates(given: Mapping[str, Any], x: Interval, limits: tuple[int, i
 def lif_saturates(given: Mapping[str, Any], x: Interval, limits: tuple[int, int]) -> float:
     """Return the first step at which a `lif` neuron could saturate, given gain x; infinity: never.
 
-    A leak below 1 keeps the membrane within input / (1 - leak); where that is too much, it counts as 1.
+    A leak below 1 keeps the membrane within what a step adds / (1 - leak); where that is too much, it counts
+    as 1.
     """
     threshold = np.asarray(given["threshold"], np.float64)
     bias, rest = (0.0 if given[name] is None else given[name] for name in ("bias", "rest"))
     start = np.asarray(given["initial"], np.float64)
     leak = np.asarray(1.0 if given["leak"] is None else given["leak"], np.float64)
     drain: Any = {"hard": FORGETS, "soft": threshold, "none": 0.0}[given["reset"]]
+    if given["delayed"] and given["reset"] == "soft":
+        # The spike before the first step has yet to take effect.
+        start = np.maximum(start, start - threshold)
     # A delayed soft reset takes the threshold from what has leaked below it.
     below = np.maximum(-rest if given["reset"] == "hard" else threshold, 0)
     above = np.maximum(np.maximum(threshold, rest), 0)
@@ -64,7 +68,7 @@ def leaking(start: Array, gain: Array, drain: Any, left: Array, *, limit: float,
     # Towards 0 from below a leak raises the membrane; it cannot rise above what 0 leads to.
     start, left = np.maximum(start, 0), np.maximum(left, 0)
     lost = np.where(leak < 1, 1 - leak, 1)
-    fixed = np.where(leak < 1, np.maximum(gain, 0) / lost, np.inf)
+    fixed = np.where(leak < 1, np.maximum(np.maximum(gain, gain - drain), 0) / lost, np.inf)
     bounded = np.maximum(np.maximum(start, left), fixed) <= limit
     return np.where(bounded, np.inf, first_beyond(start, gain, drain, left, limit))
 

@@ -67,8 +67,12 @@ class Reach:
         lo, hi = limits_of(self.width)
         return max(self.most / hi, self.least / lo)
 
+    @property
+    def range(self) -> str:
+        return f"{self.least} … {self.most}, {self.bits} bits of {self.width}"
+
     def __str__(self) -> str:
-        return f"{self.node}: {self.what} {self.least} … {self.most}, {self.bits} bits of {self.width}"
+        return f"{self.node}: {self.what} {self.range}"
 
 
 @dataclass(slots=True)
@@ -92,16 +96,29 @@ class WidthProof:
     def holds(self) -> bool:
         return not self.problems
 
+    def remarks(self) -> list[tuple[str, str]]:
+        """Say what holds, each time with the node that it is said of."""
+        found = []
+        if self.tightest is not None:
+            near = self.tightest
+            text = f"nothing leaves its width for any input; nearest: {near.what} {near.range}"
+            found.append((near.node, text))
+        if self.steps is not None:
+            found.append((self.counter or "", f"its sum over steps keeps its width for {self.steps} steps"))
+        if self.saturates is not None:
+            text = f"no membrane saturates before step {self.saturates}, where this one could"
+            found.append((self.filling or "", text))
+        return found
+
     def sentence(self) -> str:
         """Say in one line what holds."""
         if self.problems:
-            return f"widths: {len(self.problems)} places may leave their width (run the pass fit)"
-        steps = "any number of steps" if self.steps is None else f"{self.steps} steps ({self.counter})"
-        tightest = "" if self.tightest is None else f"; tightest: {self.tightest}"
-        full = "no membrane can saturate"
-        if self.saturates is not None:
-            full = f"no membrane saturates before step {self.saturates} ({self.filling} could)"
-        return f"widths: nothing leaves its width for any input in {steps}{tightest}; {full}"
+            return f"widths: {len(self.problems)} numbers may leave their width (the pass fit names them)"
+        steps = "any number of steps" if self.steps is None else f"{self.steps} steps"
+        full = (
+            "no membrane can" if self.saturates is None else f"no membrane does before step {self.saturates}"
+        )
+        return f"widths: nothing leaves its width for any input in {steps}; saturate: {full}"
 
 
 def bits_of(least: int, most: int) -> int:
@@ -214,7 +231,10 @@ class Prover:
     def _check(
         self, node: Node, what: str, reached: Interval, width: int, *, compare: bool = True
     ) -> Interval:
-        """Note how far a quantity goes (`compare`: for the tightest), and if it is too far; return what fits."""
+        """Note how far a quantity goes, and whether that is too far; return what fits.
+
+        Among those that `compare`, the one that comes nearest to its width is kept.
+        """
         reach = Reach(describe(node), what, reached.least, reached.most, width)
         if reach.bits > width:
             self._problem(str(reach), reach.bits - width)

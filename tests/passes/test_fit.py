@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snnc.backends.reference import Simulator
+from snnc.data import Normalise, load_data
+from snnc.driver import Options, compile_model
 from snnc.ir.codebooks import Binary, MultiSpike, PowerOfTwo, Ternary
 from snnc.ir.errors import OptionError, PassError
 from snnc.ir.verify import verify
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from snnc.ir.kernel_types import Array
 
 LARGEST = 2**23 - 1  # of 24 bits
+DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 
 
 def i8(*values: Any) -> Array:
@@ -219,13 +223,21 @@ def test_the_sum_of_a_pooled_stream_fits_for_so_many_steps() -> None:
         applied(graph, Fit(steps=LARGEST // 100 + 1))
 
 
-def test_the_note_says_what_holds() -> None:
-    _, notes = applied(layer(-500), Fit())
-    (note,) = notes
-    assert note.pass_name == "fit"
-    assert note.node == 'linear from "sum"'
-    assert "nothing leaves its width for any input in any number of steps" in note.reason
-    assert "no membrane saturates before step" in note.reason
+def test_notes_say_what_holds() -> None:
+    b = Builder(N, 1, 2, 2)
+    pooled = b("max_pool", encoded(b, MultiSpike(0, 100)), kernel=(2, 2), expect=True, name="pool")
+    x = b("conv", pooled, weight=i8([[[10]]]), bias=i32(-9)[0], name="sum")
+    graph = b.outputs(k=b("neuron", x, codebook=Binary(), quantum=i32(40, rank=4), width=24, name="out"))
+    _, notes = applied(graph, Fit())
+    assert [(note.node, note.reason) for note in notes] == [
+        ('conv from "sum"', "nothing leaves its width for any input; nearest: sums -9 … 1000, 11 bits of 24"),
+        ('expect.max_pool from "pool"', "its sum over steps keeps its width for 83886 steps"),
+        ('neuron from "out"', "no membrane saturates before step 8821, where this one could"),
+    ]
+    assert prove_widths(graph).sentence() == (
+        "widths: nothing leaves its width for any input in 83886 steps; "
+        "saturate: no membrane does before step 8821"
+    )
 
 
 # Saturation.
@@ -385,7 +397,7 @@ class Watch:
     """Holds what every node sends against its bounds."""
 
     def __init__(self, graph: Graph) -> None:
-        self.bounds = dict(Prover(graph, Widths()).run())
+        self.bounds = dict(Prover(graph, Widths(accumulator=40)).run())
         self.seen = 0
 
     def observe(self, node: Node, t: int, value: Array, membrane: Array | None) -> None:
@@ -447,3 +459,17 @@ def test_an_op_without_a_rule_is_refused() -> None:
 def test_bad_options(options: dict[str, int]) -> None:
     with pytest.raises(OptionError):
         Fit(**options)
+
+
+# A network as it is compiled.
+
+
+def test_a_lowered_network_fits_and_keeps_to_its_bounds() -> None:
+    data = load_data(DIGITS / "digits_calibration.npz", normalise=Normalise(1 / 16))
+    compilation = compile_model(DIGITS / "digits_vgg.onnx", data, Options(target="loihi2"))
+    assert compilation.graph.meta["pipeline"].endswith(",fit")
+    assert any(note.pass_name == "fit" for note in compilation.context.notes)
+    watch = Watch(compilation.graph)
+    (inputs, _), *_ = data.batches(compilation.graph, 8)
+    Simulator(compilation.graph).run(inputs, 4, observers=[watch])
+    assert watch.seen == 4 * 18
