@@ -236,7 +236,7 @@ def test_notes_say_what_holds() -> None:
     ]
     assert prove_widths(graph).sentence() == (
         "widths: nothing leaves its width for any input in 83886 steps; "
-        "saturate: no membrane does before step 8821"
+        "no membrane saturates before step 8821"
     )
 
 
