@@ -115,10 +115,8 @@ class WidthProof:
         if self.problems:
             return f"widths: {len(self.problems)} numbers may leave their width (the pass fit names them)"
         steps = "any number of steps" if self.steps is None else f"{self.steps} steps"
-        full = (
-            "no membrane can" if self.saturates is None else f"no membrane does before step {self.saturates}"
-        )
-        return f"widths: nothing leaves its width for any input in {steps}; saturate: {full}"
+        first = "" if self.saturates is None else f" before step {self.saturates}"
+        return f"widths: nothing leaves its width for any input in {steps}; no membrane saturates{first}"
 
 
 def bits_of(least: int, most: int) -> int:
