@@ -21,7 +21,7 @@ export PIP_NO_INPUT := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test real lava laws bench results methods ablation conformance reference docs alternatives fuzz clean FORCE
+.PHONY: help demo test real lava laws bench results methods integers ablation conformance reference docs alternatives fuzz clean FORCE
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -63,6 +63,9 @@ results: $(VENV)/installed-dev  ## measure accuracy, spikes and energy of every 
 
 methods: $(VENV)/installed  ## measure every method in both codings (docs/methods-table.md)
 	$(BIN)/python benchmarks/methods.py --write docs/methods-table.md
+
+integers: $(VENV)/installed  ## measure what integer weights cost (docs/integers.md)
+	$(BIN)/python benchmarks/integers.py --write docs/integers.md
 
 ablation: $(VENV)/installed  ## measure what every rule for thresholds is worth (docs/ablation.md, docs/few-steps.md)
 	$(BIN)/python benchmarks/ablation.py --write docs/ablation.md

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 # Thresholds of fewer units would be coarse; membranes get finer ones where weights alone would give these.
 SMALLEST_THRESHOLD = 16
+# … and no finer than this many times the largest weight: what is smaller makes no difference to any spike,
+# but would cost a factor that shares the unit, and the exponent of its layer, their precision.
+LARGEST_THRESHOLD = 16
 # Multiples tried for a weight that must stay exact, from four fifths of the largest on.
 LEAST_SHARE = 0.8
 # Of rows of one value: what they become if nothing else decides.
@@ -164,8 +167,11 @@ class Chooser:
         for node, one in self.rows.items():
             classes = self.currents.channels(node)
             np.maximum.at(unit, classes, np.where(one.single, 0, one.peak / self.limit))
-            np.maximum.at(plain, classes, one.peak / PLAIN_WEIGHT)
+            np.maximum.at(plain, classes, one.peak / min(PLAIN_WEIGHT, self.limit))
         unit = np.maximum(np.where(unit > 0, unit, plain), self.worst / self.largest)
+        unit = np.maximum(
+            unit, np.where(np.isfinite(self.least), self.least, 0) / (LARGEST_THRESHOLD * self.limit)
+        )
         idle = np.where(np.isfinite(self.least), self.least / SMALLEST_THRESHOLD, 1.0)
         return np.where(unit > 0, unit, idle)
 
@@ -183,8 +189,11 @@ class Chooser:
         classes = np.unique(np.concatenate([self.currents.channels(node) for node in nodes]))
         self.unit[classes] /= 2 ** self.fraction_bits(nodes, classes)
         for node in nodes:
-            ratio = self.rows[node].peak / (self.limit * self.unit[self.currents.channels(node)])
-            self.exponents[node] = max(0, int(np.ceil(np.log2(ratio.max(initial=1e-9)) - 1e-9)))
+            channels, peak = self.currents.channels(node), self.rows[node].peak
+            largest = (peak / (self.limit * self.unit[channels])).max(initial=1e-9)
+            exponent = min(max(0, int(np.ceil(np.log2(largest) - 1e-9))), LARGEST_EXPONENT)
+            self.exponents[node] = exponent
+            np.maximum.at(self.unit, channels, peak / (self.limit * 2.0**exponent))
 
     def fraction_bits(self, nodes: Sequence[Node], classes: Array) -> int:
         """Return how many bits finer units shall be: for coarse thresholds, and for membranes that leak."""
