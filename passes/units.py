@@ -187,13 +187,33 @@ class Chooser:
     def make_finer(self, nodes: Sequence[Node]) -> None:
         """Give synapses that share classes finer units where thresholds need them; choose their exponents."""
         classes = np.unique(np.concatenate([self.currents.channels(node) for node in nodes]))
-        self.unit[classes] /= 2 ** self.fraction_bits(nodes, classes)
-        for node in nodes:
-            channels, peak = self.currents.channels(node), self.rows[node].peak
-            largest = (peak / (self.limit * self.unit[channels])).max(initial=1e-9)
-            exponent = min(max(0, int(np.ceil(np.log2(largest) - 1e-9))), LARGEST_EXPONENT)
-            self.exponents[node] = exponent
-            np.maximum.at(self.unit, channels, peak / (self.limit * 2.0**exponent))
+        bits = self.fraction_bits(nodes, classes)
+        self.unit[classes] /= 2**bits
+        for node in sorted(nodes, key=lambda node: bool(self.rows[node].single.all())):
+            costs = {exponent: self.cost(node, exponent) for exponent in range(bits, LARGEST_EXPONENT + 1)}
+            best = min(costs, key=lambda exponent: (costs[exponent], exponent))
+            self.exponents[node] = best
+            channels = self.currents.channels(node)
+            np.maximum.at(self.unit, channels, self.fitting(node, best))
+
+    def fitting(self, node: Node, exponent: int) -> Array:
+        """Return the unit per channel with which weights are at most `limit`."""
+        unit = self.unit[self.currents.channels(node)]
+        return np.maximum(unit, self.rows[node].peak / (self.limit * 2.0**exponent))
+
+    def cost(self, node: Node, exponent: int) -> float:
+        """Return what an exponent costs: per channel the square, at most 1, of its steps by thresholds.
+
+        Too small an exponent makes the unit coarse where a weight is large. Too large a one makes weights
+        coarse, and leaves nothing of a factor that is less than a step; a larger factor is exact.
+        """
+        one, unit = self.rows[node], self.fitting(node, exponent)
+        step = 2.0**exponent * unit
+        least = self.least[self.currents.channels(node)]
+        lost = one.single & (one.peak > 0) & (one.peak < step * (1 - 1e-9))
+        error = np.where(one.single, unit, step) * SMALLEST_THRESHOLD
+        error /= np.where(np.isfinite(least), least, SMALLEST_THRESHOLD * np.maximum(one.peak, 1e-300))
+        return float((np.where(lost, 1.0, np.minimum(error, 1.0)) ** 2).sum())
 
     def fraction_bits(self, nodes: Sequence[Node], classes: Array) -> int:
         """Return how many bits finer units shall be: for coarse thresholds, and for membranes that leak."""
