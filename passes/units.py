@@ -11,6 +11,7 @@ import numpy as np
 from snnc.ir.op import Role
 from snnc.ir.shapes import concrete
 from snnc.ir.types import SpikeType
+from snnc.passes.analysis import analog_values
 from snnc.passes.currents import NOTHING
 from snnc.passes.whole_numbers import LARGEST_EXPONENT
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 # Thresholds of fewer units would be coarse; membranes get finer ones where weights alone would give these.
 SMALLEST_THRESHOLD = 16
 # … and no finer than this many times the largest weight: what is smaller makes no difference to any spike,
-# but would cost a factor that shares the unit, and the exponent of its layer, their precision.
+# but would cost a factor that shares the unit, and the exponent of its layer, their precision. An encoder of
+# inputs sends payloads over its whole range, other neurons small ones.
 LARGEST_THRESHOLD = 16
 # Multiples tried for a weight that must stay exact, from four fifths of the largest on.
 LEAST_SHARE = 0.8
@@ -111,6 +113,13 @@ def threshold_of(node: Node, graph: Graph) -> Array:
     return np.abs(size if gain is None else size / gain)
 
 
+def typical_payload(spikes: Value, analog: set[Value]) -> int:
+    """Return the payload an encoder of inputs may send at any time, and 1 for other neurons."""
+    neuron = spikes.node
+    encodes = neuron is not None and neuron.op.neuron and neuron.operands[0] in analog
+    return spikes.type.payload.hi if encodes and isinstance(spikes.type, SpikeType) else 1
+
+
 def leaks(graph: Graph, value: Value) -> bool:
     """Tell whether a lif neuron with a leak integrates a current."""
     waiting, seen = [value], {value}
@@ -163,15 +172,16 @@ class Chooser:
 
     def coarsest(self) -> Array:
         """Return the unit in which a class's largest weight is `limit` and its sums fit."""
-        unit, plain = np.zeros(self.currents.count), np.zeros(self.currents.count)
+        unit, plain, reach = (np.zeros(self.currents.count) for _ in range(3))
+        analog = analog_values(self.graph)
         for node, one in self.rows.items():
             classes = self.currents.channels(node)
             np.maximum.at(unit, classes, np.where(one.single, 0, one.peak / self.limit))
             np.maximum.at(plain, classes, one.peak / min(PLAIN_WEIGHT, self.limit))
+            np.maximum.at(reach, classes, typical_payload(node.operands[0], analog))
         unit = np.maximum(np.where(unit > 0, unit, plain), self.worst / self.largest)
-        unit = np.maximum(
-            unit, np.where(np.isfinite(self.least), self.least, 0) / (LARGEST_THRESHOLD * self.limit)
-        )
+        threshold = np.where(np.isfinite(self.least), self.least, 0)
+        unit = np.maximum(unit, threshold / (LARGEST_THRESHOLD * self.limit * np.maximum(reach, 1)))
         idle = np.where(np.isfinite(self.least), self.least / SMALLEST_THRESHOLD, 1.0)
         return np.where(unit > 0, unit, idle)
 
