@@ -79,7 +79,9 @@ def show_summary(output: Path, graph: Graph, seconds: float) -> None:
         f"method {figures['method']}, {coding}{calibrated}, {count(figures['steps'], 'time step')} by default"
     )
     if "machine" in figures:
-        click.echo(f"integers for {figures['machine']}")
+        from snnc.passes.widths import prove_widths
+
+        click.echo(f"integers for {figures['machine']}; {prove_widths(graph).sentence()}")
     target = figures.get("target")
     if target:
         click.echo(describe_target(target))
