@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from snnc.cli.options import FILE, check_writable, example, json_option, network_argument, quiet_option
+from snnc.cli.progress import Activity
 from snnc.cli.show import Column, Notes, count, one_line, print_json, print_table, size
 from snnc.ir.errors import OptionError
 from snnc.placement.chips import CHIPS, RESOURCES, Limits, with_limits
@@ -81,10 +82,11 @@ def fit(
         check_picture(picture, network)
     chip = CHIPS[chip_name]
     allowed = with_limits(chip.limits, read_limits(limits))
-    found = place(
-        group(load(network)), chip, allowed, shared=chip.shared_weights if shared is None else shared
-    )
-    options = advise(found, chips)
+    sharing = chip.shared_weights if shared is None else shared
+    with Activity("placing", quiet=quiet) as activity:
+        found = place(group(load(network)), chip, allowed, shared=sharing)
+        activity.stage("looking for what would help")
+        options = advise(found, chips)
     if not found.network.integer:
         Notes(quiet).note(ASSUMED_INT8)
     if as_json:

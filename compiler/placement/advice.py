@@ -52,11 +52,7 @@ def options(now: Placement, chips: int) -> Iterator[Option]:
             yield Option.of("shared weights (leave out --no-weight-sharing)", shared)
     if now.chips is not None:
         yield Option.of(f"more chips (--chips {now.chips})", now)
-    for sixteenths in range(WIDTHS - 1, 0, -1):
-        thinner = place(thin(now.network, sixteenths / WIDTHS), now.chip, now.limits, shared=now.shared)
-        if thinner.fits(chips):
-            yield Option.of(f"{share(sixteenths)} of the channels of every layer", thinner)
-            break
+    yield from width_options(now, chips)
     yield from depthwise_options(now)
     if now.too_large:
         limits = roomier(now)
@@ -65,6 +61,21 @@ def options(now: Placement, chips: int) -> Iterator[Option]:
         yield Option.of(
             f"cores with more room ({asked})", place(now.network, now.chip, limits, shared=now.shared)
         )
+
+
+def width_options(now: Placement, chips: int) -> Iterator[Option]:
+    """Yield the largest share of channels that fits, found by halving what is left to try."""
+    fitting, too_many = 0, WIDTHS
+    best: Placement | None = None
+    while too_many - fitting > 1:
+        sixteenths = (fitting + too_many) // 2
+        thinner = place(thin(now.network, sixteenths / WIDTHS), now.chip, now.limits, shared=now.shared)
+        if thinner.fits(chips):
+            fitting, best = sixteenths, thinner
+        else:
+            too_many = sixteenths
+    if best is not None:
+        yield Option.of(f"{share(fitting)} of the channels of every layer", best)
 
 
 def share(sixteenths: int) -> str:

@@ -120,12 +120,15 @@ def place_layer(layer: Layer, limits: Limits, shared: bool, reach: Array) -> Pla
     parts = found.parts if isinstance(found, Tiling) else (1,) * len(layer.shape)
     cores = []
     for box in boxes(layer.shape, parts):
+        axons = 0
         for connection in layer.connections:
-            reach[connection.sources(box)] += 1
+            sources = connection.sources(box)
+            reach[sources] += 1
+            axons += connection.most_axons(box, sources)
         used = {
             "neurons": volume(box) * layer.compartments,
             "memory": volume(box) * layer.compartments * limits.state + layer.bytes(box, shared),
-            "input_axons": layer.axons(box),
+            "input_axons": axons,
             "output_axons": int(own[tuple(slice(*span) for span in box)].sum()),
         }
         cores.append(Core(layer, box, used))

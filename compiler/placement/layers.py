@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 Table: TypeAlias = "NDArray[np.int64]"
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Connection:
     """Synapses that are a product of axes, one per axis of the layer.
 
@@ -57,10 +58,21 @@ class Connection:
         return all(axis.equal for axis in self.axes)
 
     def sources(self, box: Box) -> Array:
-        """Return the numbers of what a box of the layer reads, each once."""
+        """Return the numbers of what a box of the layer reads, each once, in any order."""
         read = [axis.positions_read(*span) for axis, span in zip(self.axes, box, strict=True)]
-        found = np.unique(self.origin[np.ix_(*read)])
-        return found[found > 0]
+        found = self.origin[np.ix_(*read)].ravel()
+        found = found[found > 0]
+        return found if self.all_differ else np.unique(found)
+
+    @cached_property
+    def all_differ(self) -> bool:
+        """Tell whether nothing is read at two places."""
+        numbers = np.sort(self.origin[self.origin > 0])
+        return bool((numbers[1:] != numbers[:-1]).all())
+
+    def most_axons(self, box: Box, sources: Array) -> int:
+        """Return how many input axons a box takes that reads these sources."""
+        return len(sources)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -76,8 +88,12 @@ class Tangle:
         alone = neurons * self.fan_in
         return np.asarray((np.minimum(alone, self.weights) if shared else alone) * WEIGHT_BYTES)
 
-    def most_axons(self, neurons: Table) -> Table:
+    def axons(self, neurons: Table) -> Table:
         return np.minimum(neurons * self.fan_in, np.count_nonzero(self.origin))
+
+    def most_axons(self, box: Box, sources: Array) -> int:
+        """Return how many input axons a box takes at most."""
+        return int(self.axons(np.array(volume(box))))
 
     def sources(self, box: Box) -> Array:
         """Return the numbers of all that may be read, whatever the box."""
@@ -130,13 +146,7 @@ class Layer:
 
     def axons(self, box: Box) -> int:
         """Return how many input axons a box of the layer needs, one per connection and source."""
-        total = 0
-        for connection in self.connections:
-            if isinstance(connection, Connection):
-                total += len(connection.sources(box))
-            else:
-                total += int(connection.most_axons(np.array(volume(box))))
-        return total
+        return sum(connection.most_axons(box, connection.sources(box)) for connection in self.connections)
 
 
 def volume(box: Box) -> int:

@@ -57,8 +57,9 @@ class Axis:
         """Return the positions that those from start to stop read, in order."""
         if self.taps is None:
             return np.arange(self.size)
-        found = np.unique(self.taps[start:stop])
-        return found[found >= 0]
+        read = np.zeros(self.size + 1, bool)
+        read[self.taps[start:stop]] = True  # -1 is the last
+        return np.flatnonzero(read[:-1])
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:

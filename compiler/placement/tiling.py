@@ -106,7 +106,7 @@ def needs_of(layer: Layer, choices: Sequence[Array], limits: Limits, shared: boo
             memory, axons = memory + outer(weights), axons + outer(read)
         else:
             memory = memory + connection.most_bytes(elements, shared)
-            axons = axons + connection.most_axons(elements)
+            axons = axons + connection.axons(elements)
     return {"neurons": neurons, "memory": memory, "input_axons": axons}
 
 
