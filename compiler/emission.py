@@ -87,12 +87,19 @@ def write_onnx(graph: Graph, options: EmitOptions, file: BinaryIO) -> str:
 def write_lava(graph: Graph, options: EmitOptions, folder: Path) -> str:
     from snnc.backends.lava.emit import write_lava as write
 
-    return write(graph, options.steps, folder)
+    return write(graph, options.steps, folder, stock=options.stock)
+
+
+def write_netx(graph: Graph, options: EmitOptions, file: BinaryIO) -> str:
+    from snnc.backends.lava.netx import write_netx as write
+
+    return write(graph, options.steps, file)
 
 
 TARGETS: dict[str, AnyTarget] = {
     "onnx": Target("onnx", ".onnx", write_onnx),
     "lava": FolderTarget("lava", "network.json", write_lava),
+    "netx": Target("netx", ".net", write_netx),
 }
 
 

@@ -80,13 +80,16 @@ class Listener:
 class LavaSimulator:
     """Runs a network as the reference simulator does, in Lava; every run within `time_limit` seconds."""
 
-    def __init__(self, graph: Graph, python: Path, *, time_limit: float = TIME_LIMIT) -> None:
+    def __init__(
+        self, graph: Graph, python: Path, *, time_limit: float = TIME_LIMIT, stock_steps: int | None = None
+    ) -> None:
+        """`stock_steps`: run it with Lava's own processes, at most so many steps per sample."""
         self.graph = graph
         self.python = python
         self.time_limit = time_limit
         self.folder = Path(tempfile.mkdtemp(prefix="snnc-lava-"))
         weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
-        write_lava(graph, 1, self.folder)
+        write_lava(graph, stock_steps or 1, self.folder, stock=stock_steps is not None)
 
     def run(
         self,

@@ -17,6 +17,7 @@ from snnc.cli.options import (
 )
 from snnc.cli.show import count
 from snnc.emission import EmitOptions, Target, check_varying
+from snnc.ir.errors import OptionError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     "--backend",
     required=True,
     metavar="NAME",
-    help="onnx: T steps as a standard ONNX model. lava: an integer network as a folder of Lava processes.",
+    help="onnx: T steps as a standard ONNX model. lava: integers as a folder of Lava processes. netx: for "
+    "lava-dl.",
 )
 @click.option(
     "-o", "--output", required=True, type=FILE, metavar="FILE", help="The file to write; a folder for lava."
@@ -64,6 +66,11 @@ if TYPE_CHECKING:
     metavar="INPUT",
     help="This input varies in time: [T, N, ...]. Repeat for more.",
 )
+@click.option(
+    "--stock",
+    is_flag=True,
+    help="Write processes that come with Lava only: hard resets, one threshold. (lava)",
+)
 @quiet_option
 def emit(
     *,
@@ -74,6 +81,7 @@ def emit(
     decode: Decode | None,
     load: tuple[Path, ...],
     varying: tuple[str, ...],
+    stock: bool,
     quiet: bool,
 ) -> None:
     """Write NET.sir as a model that another runtime runs without snnc.
@@ -85,6 +93,8 @@ def emit(
     lava          a folder with a network of integers, for Python with lava-nc:
                   run.py, the network and its weights, the processes. -T and the
                   decoding are defaults there. It needs --target loihi2 networks.
+    netx          a chain of layers as lava-dl's HDF5 file (.net), for its
+                  netx.hdf5.Network. It needs h5py.
 
     Installed packages may offer more (entry points snnc.backends), and so may files given by --load.
     """
@@ -92,13 +102,15 @@ def emit(
     from snnc.targets import find_target
 
     target = find_target(backend, load)
+    if stock and backend != "lava":
+        raise OptionError(f"--stock means nothing to --backend {backend}", help="leave it out")
     target.check(output)
     if isinstance(target, Target):
         check_writable(output, network)
     graph = load_network(network)
     if decode is not None:
         graph.decode_outputs(decode)
-    options = EmitOptions(steps or recorded_steps(graph.meta), check_varying(graph, varying))
+    options = EmitOptions(steps or recorded_steps(graph.meta), check_varying(graph, varying), stock)
     written = target.emit(graph, options, output)
     if not quiet:
         click.echo(f"{output}: {count(options.steps, 'time step')}, {written}")

@@ -19,7 +19,8 @@ SECONDS_PER_OPERATION = 1.0e-9
 def describe_cost(network: Mapping[str, Any], inputs: Mapping[str, Any], steps: int) -> dict[str, Any]:
     """Return processes, Lava steps, seconds, and all this as text."""
     samples = sample_count(network["inputs"], inputs)
-    processes = len(network["front"]["sends"]) + len(network["layers"]) + len(network["sinks"])
+    stock = sum(1 + (link["threshold"] is not None) for link in network.get("stock", []))
+    processes = len(network["front"]["sends"]) + len(network["layers"]) + len(network["sinks"]) + stock
     total = samples * steps + max((sink["depth"] for sink in network["sinks"]), default=0)
     operations = sum(plan["operations"] for plan in network["layers"])
     seconds = (

@@ -16,6 +16,7 @@ import numpy as np
 
 from snnc.backends.lava.runtime import shim
 from snnc.backends.lava.runtime.program import Program
+from snnc.backends.lava.runtime.stock import run_stock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,7 +37,11 @@ def work(folder: Path, job_file: Path) -> None:
         inputs = {name: archive[name] for name in archive.files}
     samples = sample_count(network["inputs"], inputs)
     sources = play_front(network, weights, inputs, samples, job["steps"])
-    streams = run_lava(network, weights, sources, samples, job)
+    if "stock" in network:
+        series = next(iter(sources.values()))
+        streams = {network["tail"]["inputs"][0]: run_stock(network, weights, series, samples, job)}
+    else:
+        streams = run_lava(network, weights, sources, samples, job)
     outputs = play_tail(network, weights, streams, samples, job["steps"])
     with open(job["output"], "wb") as file:
         np.savez(file, **outputs)
