@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from snnc.ir.errors import DataError
-from snnc.ir.limits import shape_problem
+from snnc.ir.limits import MAPPED, shape_problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,9 +28,6 @@ FREELY = 2**28
 
 TIMES = 100
 """How many times its own size a larger file may take; deflate alone could make it 1032 times."""
-
-MAPPED = 2**30
-"""Bytes from which on a `.npy` file is mapped into memory and not read."""
 
 _HEADERS = {
     (1, 0): npy.read_array_header_1_0,
@@ -87,7 +84,7 @@ def _read_npy(file: IO[bytes], name: str, size: int, path: Path | None = None) -
             f"array {name!r} needs {header.bytes} bytes, the file has {size - header.start}",
             help="it is truncated, or its header is forged",
         )
-    if path is not None and header.bytes >= MAPPED:
+    if path is not None and header.bytes > MAPPED:
         flat: Array = np.memmap(path, header.dtype, "r", header.start, (math.prod(header.shape),))
     else:
         flat = np.frombuffer(_content(file, name, header.bytes), header.dtype)

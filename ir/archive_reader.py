@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
 import mmap
+import os
 import struct
 import zipfile
 import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from snnc.ir.errors import ArchiveError, VerifyError
+from snnc.ir.limits import MAPPED
 from snnc.ir.text import parse_graph
 from snnc.ir.verify import verify
-from snnc.ir.weights import map_tensors
+from snnc.ir.weights import Content, map_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,8 +51,9 @@ class LoadedNetwork:
 def load(path: str | Path, *, check_weights: bool = False) -> LoadedNetwork:
     """Return the verified graph of a `.sir` file, archive or text, and its meta data.
 
-    The weights of an archive are mapped, not read; with `check_weights` they are compared with their
-    checksum and must be finite. Raises `ArchiveError`, `ParseError` or `VerifyError`.
+    An archive of more than `MAPPED` bytes is mapped into memory, not read, and must not be changed in place
+    while its weights are in use. With `check_weights` they are compared with their checksum and must be
+    finite. Raises `ArchiveError`, `ParseError` or `VerifyError`.
     """
     path = Path(path)
     try:
@@ -98,15 +102,15 @@ def _decode(content: bytes, what: str) -> str:
 
 
 def _read_archive(path: Path, file: BinaryIO, check_weights: bool) -> LoadedNetwork:
-    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    members = _members(file, mapped)
-    ranges = {name: _range(mapped, info) for name, info in members.items()}
+    whole = _content(file)
+    members = _members(file if isinstance(whole, mmap.mmap) else io.BytesIO(whole), whole)
+    ranges = {name: _range(whole, info) for name, info in members.items()}
     _refuse_overlap(ranges)
-    meta = _meta(_read(mapped, members[META_MEMBER], ranges[META_MEMBER], MAX_META))
-    text = _decode(_read(mapped, members[GRAPH_MEMBER], ranges[GRAPH_MEMBER], MAX_TEXT), GRAPH_MEMBER)
+    meta = _meta(_read(whole, members[META_MEMBER], ranges[META_MEMBER], MAX_META))
+    text = _decode(_read(whole, members[GRAPH_MEMBER], ranges[GRAPH_MEMBER], MAX_TEXT), GRAPH_MEMBER)
     if check_weights:
-        _check_sum(mapped, members[WEIGHTS_MEMBER], ranges[WEIGHTS_MEMBER])
-    tensors = map_tensors(mapped, *ranges[WEIGHTS_MEMBER])
+        _check_sum(whole, members[WEIGHTS_MEMBER], ranges[WEIGHTS_MEMBER])
+    tensors = map_tensors(whole, *ranges[WEIGHTS_MEMBER])
     graph = parse_graph(text, tensors, name=f"{path}/{GRAPH_MEMBER}")
     if graph.tensors.keys() != tensors.keys():
         strange = sorted(graph.tensors.keys() ^ tensors.keys())[0]
@@ -114,9 +118,20 @@ def _read_archive(path: Path, file: BinaryIO, check_weights: bool) -> LoadedNetw
     return LoadedNetwork(graph, meta)
 
 
-def _members(file: BinaryIO, mapped: mmap.mmap) -> dict[str, zipfile.ZipInfo]:
+def _content(file: BinaryIO) -> Content:
+    """Return the bytes of the file: a copy, or a map where a copy would take much memory.
+
+    Who shortens a mapped file ends this process: the system answers a read behind the end with SIGBUS.
+    """
+    if os.fstat(file.fileno()).st_size > MAPPED:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    file.seek(0)
+    return file.read(MAPPED + 1)
+
+
+def _members(file: IO[bytes], whole: Content) -> dict[str, zipfile.ZipInfo]:
     """Return the members by name; refuse anything but the three, plainly stored."""
-    _check_end(mapped)
+    _check_end(whole)
     try:
         with zipfile.ZipFile(file) as archive:
             infos = archive.infolist()
@@ -139,35 +154,35 @@ def _members(file: BinaryIO, mapped: mmap.mmap) -> dict[str, zipfile.ZipInfo]:
     return {info.orig_filename: info for info in infos}
 
 
-def _check_end(mapped: mmap.mmap) -> None:
+def _check_end(whole: Content) -> None:
     """Refuse a truncated file, and a directory too long for three members before it is read."""
-    end = mapped[-_END:]
+    end = whole[-_END:]
     if len(end) < _END or end[:4] != _END_MARK:
         raise ArchiveError("the archive is truncated, or something is appended to it")
     length = int.from_bytes(end[12:16], "little")
-    if mapped[-_END - 20 : -_END - 16] == _END64_MARK:
-        length = int.from_bytes(mapped[-_END - 36 : -_END - 28], "little")
+    if whole[-_END - 20 : -_END - 16] == _END64_MARK:
+        length = int.from_bytes(whole[-_END - 36 : -_END - 28], "little")
     if length > MAX_DIRECTORY:
         raise ArchiveError(f"the archive's directory claims {length} bytes, the limit is {MAX_DIRECTORY}")
 
 
-def _range(mapped: mmap.mmap, info: zipfile.ZipInfo) -> tuple[int, int]:
+def _range(whole: Content, info: zipfile.ZipInfo) -> tuple[int, int]:
     """Return where the data of a stored member begin and end, by its own header."""
     name, offset = info.orig_filename, info.header_offset
-    if not 0 <= offset <= len(mapped) - _LOCAL_HEADER.size:
+    if not 0 <= offset <= len(whole) - _LOCAL_HEADER.size:
         raise ArchiveError(f"the member {name} lies outside the archive")
-    fields = _LOCAL_HEADER.unpack_from(mapped, offset)
+    fields = _LOCAL_HEADER.unpack_from(whole, offset)
     mark, flags, method, name_length, extra_length = fields[0], fields[2], fields[3], fields[9], fields[10]
     named = offset + _LOCAL_HEADER.size
     start = named + name_length + extra_length
     if (
         mark != b"PK\x03\x04"
-        or mapped[named : named + name_length] != name.encode()
+        or whole[named : named + name_length] != name.encode()
         or flags & _ENCRYPTED
         or method
     ):
         raise ArchiveError(f"the header of the member {name} does not agree with the archive's directory")
-    if start + info.file_size > len(mapped):
+    if start + info.file_size > len(whole):
         raise ArchiveError(f"the member {name} claims {info.file_size} bytes, the archive ends before")
     return start, start + info.file_size
 
@@ -180,18 +195,18 @@ def _refuse_overlap(ranges: Mapping[str, tuple[int, int]]) -> None:
         last = end
 
 
-def _read(mapped: mmap.mmap, info: zipfile.ZipInfo, place: tuple[int, int], limit: int) -> bytes:
+def _read(whole: Content, info: zipfile.ZipInfo, place: tuple[int, int], limit: int) -> bytes:
     """Return the content of a member, with its size and checksum checked."""
     if info.file_size > limit:
         raise ArchiveError(
             f"the member {info.orig_filename} has {info.file_size} bytes, the limit is {limit}"
         )
-    _check_sum(mapped, info, place)
-    return mapped[place[0] : place[1]]
+    _check_sum(whole, info, place)
+    return whole[place[0] : place[1]]
 
 
-def _check_sum(mapped: mmap.mmap, info: zipfile.ZipInfo, place: tuple[int, int]) -> None:
-    with memoryview(mapped) as view, view[place[0] : place[1]] as content:
+def _check_sum(whole: Content, info: zipfile.ZipInfo, place: tuple[int, int]) -> None:
+    with memoryview(whole) as view, view[place[0] : place[1]] as content:
         if zlib.crc32(content) != info.CRC:
             raise ArchiveError(f"the member {info.orig_filename} is damaged: its checksum does not fit")
 

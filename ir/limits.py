@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from snnc.ir.shapes import Shape
 
 MAX_RANK = 32  # numpy 1's largest number of axes
+MAPPED = 2**30  # bytes: smaller files are read, so that what happens to them later does not matter
 MAX_ELEMENTS = 2**40  # per sample; far above any network, far below overflow
 
 

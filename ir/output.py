@@ -99,6 +99,8 @@ def write_npz(file: BinaryIO, arrays: Mapping[str, Array]) -> None:
 def check_target(path: str | Path) -> Path:
     """Return the real path to write, or refuse one where a new file cannot take its place."""
     target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OutputError(f"{path} cannot be written: it is one of links in a circle", help="name a file")
     if target.exists() and not target.is_file():
         what = "a folder" if target.is_dir() else "not a regular file"
         raise OutputError(f"{path} cannot be written: it is {what}", help="name a file")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from mmap import mmap
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -17,28 +18,28 @@ from snnc.ir.limits import shape_problem
 from snnc.ir.types import DTYPES
 
 if TYPE_CHECKING:
-    from mmap import mmap
-
     from snnc.ir.kernel_types import Array
+
+Content: TypeAlias = bytes | mmap
 
 MAX_HEADER = 100_000_000  # bytes, the library's own limit
 _LENGTH = 8
 _DTYPES = {name.upper(): dtype for name, dtype in DTYPES.items()}
 
 
-def map_tensors(mapped: mmap, start: int, end: int) -> dict[str, Array]:
+def map_tensors(whole: Content, start: int, end: int) -> dict[str, Array]:
     """Return the tensors of the member at start..end as read-only views; no element is read.
 
     Except booleans: a byte that is neither 0 nor 1 would be undefined.
     """
-    length = int.from_bytes(mapped[start : min(start + _LENGTH, end)], "little")
+    length = int.from_bytes(whole[start : min(start + _LENGTH, end)], "little")
     first = start + _LENGTH + length
     if length > MAX_HEADER or first > end:
         raise ArchiveError(f"the weights' header claims {length} bytes, the member has {end - start}")
-    elements = memoryview(mapped)[first:end]
+    elements = memoryview(whole)[first:end]
     tensors: dict[str, Array] = {}
     position = 0
-    for name, entry in sorted(_json(mapped[start + _LENGTH : first]).items(), key=_begin):
+    for name, entry in sorted(_json(whole[start + _LENGTH : first]).items(), key=_begin):
         tensors[name], position = _map(elements, name, entry, position)
     if position != len(elements):
         raise ArchiveError(

@@ -8,7 +8,7 @@ import click
 
 from snnc.cli.options import FILE, example, json_option, quiet_option, shape_option
 from snnc.cli.progress import Activity
-from snnc.cli.show import Column, count, one_line, print_json, print_table
+from snnc.cli.show import Column, count, one_line, print_json, print_table, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,10 +92,10 @@ def print_report(report: CheckReport) -> None:
         reason = node.reason + (f" (help: {node.help})" if node.help else "")
         rows.append((node.name, node.op_type, node.outcome.value, *([reason] if reasons else [])))
     print_table(columns, rows)
-    click.echo()
+    say()
     for name, type_ in report.inputs:
-        click.echo(f"input {one_line(name)}: {type_}")
+        say(f"input {one_line(name)}: {type_}")
     fates = ", ".join(f"{number} {outcome.value}" for outcome, number in report.counts.items())
-    click.echo(f"{count(len(report.nodes), 'node')} (opset {report.opset}): {fates}")
+    say(f"{count(len(report.nodes), 'node')} (opset {report.opset}): {fates}")
     verdict = "" if report.compiles else "; the model cannot be compiled as it is"
-    click.echo(f"coverage {report.coverage:.1f} %{verdict}")
+    say(f"coverage {report.coverage:.1f} %{verdict}")

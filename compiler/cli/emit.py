@@ -15,7 +15,7 @@ from snnc.cli.options import (
     quiet_option,
     recorded_steps,
 )
-from snnc.cli.show import count
+from snnc.cli.show import count, one_line, say
 from snnc.emission import EmitOptions, Target, check_varying
 from snnc.ir.errors import OptionError
 
@@ -113,4 +113,4 @@ def emit(
     options = EmitOptions(steps or recorded_steps(graph.meta), check_varying(graph, varying), stock)
     written = target.emit(graph, options, output)
     if not quiet:
-        click.echo(f"{output}: {count(options.steps, 'time step')}, {written}")
+        say(f"{one_line(str(output))}: {count(options.steps, 'time step')}, {written}")

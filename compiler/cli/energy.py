@@ -20,7 +20,7 @@ from snnc.cli.options import (
     steps_option,
     test_data_option,
 )
-from snnc.cli.show import Column, count, print_json, print_table, show_energy
+from snnc.cli.show import Column, count, print_json, print_table, say, show_energy
 from snnc.cli.traffic import memory_option, show_memory
 
 if TYPE_CHECKING:
@@ -127,11 +127,11 @@ def show_table(result: Evaluation) -> None:
             ]
         )
     print_table([Column(title, True) for title in titles], rows)
-    click.echo()
-    click.echo(f"per sample, mean of {count(result.samples, 'sample')}")
+    say()
+    say(f"per sample, mean of {count(result.samples, 'sample')}")
     if result.stepped:
-        click.echo(STEPPED)
-    click.echo("not priced: " + ", ".join(result.steps[-1].energy.not_priced))
+        say(STEPPED)
+    say("not priced: " + ", ".join(result.steps[-1].energy.not_priced))
 
 
 def show_operations(result: Evaluation) -> None:
@@ -150,8 +150,8 @@ def show_operations(result: Evaluation) -> None:
         )
         shares = [f"{100 * part / done.counted:.1f} %" if done.counted else "0 %" for part in parts]
         rows.append([str(step.t), f"{done.counted:,.0f}", *shares, f"{done.neurons:,.0f}"])
-    click.echo()
+    say()
     print_table([Column(title, True) for title in titles], rows)
-    click.echo()
+    say()
     for sentence in result.coverage.sentences():
-        click.echo(sentence)
+        say(sentence)

@@ -22,7 +22,7 @@ from snnc.cli.options import (
     steps_option,
     test_data_option,
 )
-from snnc.cli.show import Column, count, percent, print_json, print_table, show_energy
+from snnc.cli.show import Column, count, percent, print_json, print_table, say, show_energy
 from snnc.cli.traffic import memory_option, show_memory
 
 if TYPE_CHECKING:
@@ -119,17 +119,17 @@ def show_evaluation(result: Evaluation, other: Evaluation | None = None) -> None
     """Print the table; with another evaluation, its metric in a column of its own and what lies between."""
     show_value = percent if result.metric == "accuracy" else "{:.5f}".format
     print_table(*table(result, other, show_value))
-    click.echo()
-    click.echo(f"{count(result.samples, 'sample')} in {result.seconds:.1f} s")
+    say()
+    say(f"{count(result.samples, 'sample')} in {result.seconds:.1f} s")
     if result.stepped:
-        click.echo(STEPPED)
-    click.echo("not priced: " + ", ".join(result.steps[-1].energy.not_priced))
-    click.echo("operations: " + show_shares(result.steps[-1].operations))
-    click.echo("spikes: " + "; ".join(result.coverage.sentences()))
+        say(STEPPED)
+    say("not priced: " + ", ".join(result.steps[-1].energy.not_priced))
+    say("operations: " + show_shares(result.steps[-1].operations))
+    say("spikes: " + "; ".join(result.coverage.sentences()))
     for remark in losses(result):
-        click.echo(remark)
+        say(remark)
     if other is not None:
-        click.echo(difference(result, other))
+        say(difference(result, other))
 
 
 def table(

@@ -60,6 +60,11 @@ def _escaped(char: str) -> str:
     return char.encode("unicode_escape", "backslashreplace").decode()
 
 
+def say(text: str = "", *, to_stderr: bool = False) -> None:
+    """Print a line."""
+    click.echo(plain(text), err=to_stderr)
+
+
 def show_error(text: str) -> None:
     """Print a refusal; what precedes its first colon is set off."""
     label, colon, rest = text.partition(": ")

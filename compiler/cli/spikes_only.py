@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from snnc.cli.show import Column, count, one_line, print_table
+from snnc.cli.show import Column, count, one_line, print_table, say
 
 if TYPE_CHECKING:
     from snnc.passes.spikes_only import Proof
@@ -42,23 +40,21 @@ def print_proof(proof: Proof) -> None:
     """Print every edge with its class, then the conclusion or what stands against it."""
     rows = [(edge.name, edge.type, edge.kind.value, edge.made_by) for edge in proof.edges]
     print_table([Column("edge"), Column("type"), Column("class"), Column("made by")], rows)
-    click.echo()
+    say()
     kinds = Counter(edge.kind.value for edge in proof.edges)
-    click.echo(
-        f"{count(len(rows), 'edge')}: " + ", ".join(f"{number} {kind}" for kind, number in kinds.items())
-    )
+    say(f"{count(len(rows), 'edge')}: " + ", ".join(f"{number} {kind}" for kind, number in kinds.items()))
     if proof.offence is not None:
-        click.echo(f"not proved: {one_line(proof.offence.node)}: {proof.offence.reason}")
+        say(f"not proved: {one_line(proof.offence.node)}: {proof.offence.reason}")
         for name, type_, kind in proof.offence.operands:
-            click.echo(f"  it reads {one_line(name)}: {one_line(type_)} ({kind})")
+            say(f"  it reads {one_line(name)}: {one_line(type_)} ({kind})")
         return
     synapses = (
         f"{count(proof.spiking_synapses, 'synapse')} of spikes, {proof.input_synapses} of the analog input"
     )
-    click.echo(f"{synapses}, {count(proof.neurons, 'layer')} of neurons")
+    say(f"{synapses}, {count(proof.neurons, 'layer')} of neurons")
     factors = proof.membrane_multiplications
     leak = (
         f"{count(factors, 'multiplication')} by a constant a step" if factors else "shifts and additions only"
     )
-    click.echo(f"membranes: {leak}")
-    click.echo(f"proved: {CLAIM}")
+    say(f"membranes: {leak}")
+    say(f"proved: {CLAIM}")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from snnc.cli.show import Column, count, one_line, print_table, size
+from snnc.cli.show import Column, count, one_line, print_table, say, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,8 +58,8 @@ def show_summary(output: Path, graph: Graph, seconds: float) -> None:
     from snnc.methods import DIRECT
 
     figures = describe_graph(graph)
-    click.echo(
-        f"{output}: {count(figures['nodes'], 'node')}, "
+    say(
+        f"{one_line(str(output))}: {count(figures['nodes'], 'node')}, "
         f"{count(figures['neurons'], 'neuron')} in {count(figures['neuron_layers'], 'layer')}, "
         f"{count(figures['expectation_nodes'], 'expectation node')}, "
         f"{count(figures['parameters'], 'parameter')}; {size(output.stat().st_size)}, {seconds:.1f} s"
@@ -75,16 +73,16 @@ def show_summary(output: Path, graph: Graph, seconds: float) -> None:
     if figures["method"] == DIRECT.name:
         calibrated = "the network spikes already and keeps its neurons"
     coding = "" if graph.coding == "rate" else f"{graph.coding} coding, "
-    click.echo(
+    say(
         f"method {figures['method']}, {coding}{calibrated}, {count(figures['steps'], 'time step')} by default"
     )
     if "machine" in figures:
         from snnc.passes.widths import prove_widths
 
-        click.echo(f"integers for {figures['machine']}; {prove_widths(graph).sentence()}")
+        say(f"integers for {figures['machine']}; {prove_widths(graph).sentence()}")
     target = figures.get("target")
     if target:
-        click.echo(describe_target(target))
+        say(describe_target(target))
 
 
 def describe_target(target: dict[str, float]) -> str:
@@ -123,4 +121,4 @@ def remark(context: PassContext, explain: bool, notes: Notes) -> None:
         rows = [(note.pass_name, note.node, note.reason) for note in context.notes]
         print_table([Column("pass"), Column("node"), Column("reason")], rows, to_stderr=True)
     else:
-        click.echo("nothing to explain: no pass declined a node", err=True)
+        say("nothing to explain: no pass declined a node", to_stderr=True)

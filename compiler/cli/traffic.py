@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from snnc.cli.show import Column, print_table, show_energy, size
+from snnc.cli.show import Column, print_table, say, show_energy, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,13 +30,13 @@ def show_memory(steps: Sequence[MemoryStep]) -> None:
             row(str(step.t), "SNN int8", step.snn_int8),
         ]
     titles = ("t", "network", "weights", "streams", "state", "moved", "on chip", "weights in DRAM")
-    click.echo()
+    say()
     print_table([Column(title, index != 1) for index, title in enumerate(titles)], rows)
-    click.echo()
+    say()
     for remark in memory_remarks(steps):
-        click.echo(remark)
+        say(remark)
     for assumption in ASSUMPTIONS:
-        click.echo(f"assumed: {assumption}")
+        say(f"assumed: {assumption}")
 
 
 def row(t: str, name: str, moved: Traffic) -> list[str]:

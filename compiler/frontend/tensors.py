@@ -6,9 +6,10 @@ External data may lie only inside the model's own folder, and must fit the file 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import mmap
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import onnx
@@ -16,12 +17,40 @@ from onnx import numpy_helper
 
 from snnc.frontend.context import RejectedError, to_supported
 from snnc.ir.errors import ModelError
+from snnc.ir.limits import MAPPED
 from snnc.ir.types import DTYPE_NAMES
 
 if TYPE_CHECKING:
     from snnc.ir.kernel_types import Array
 
+Content: TypeAlias = "bytes | mmap.mmap"
+
+REPEATED = 4
+"""How many times its size the tensors in a file may claim together; tied weights are mostly one tensor."""
+
 _PACKED = (onnx.TensorProto.INT4, onnx.TensorProto.UINT4)
+
+
+@dataclass(slots=True)
+class ExternalFile:
+    """The bytes of a file of external data, and how many of them tensors have claimed."""
+
+    content: Content
+    claimed: int = 0
+    names: set[str] = field(default_factory=set)
+
+    def claim(self, tensor: onnx.TensorProto, size: int) -> None:
+        """Refuse tensors that are the same bytes over and over: each may be copied."""
+        if tensor.name and tensor.name in self.names:
+            return
+        self.names.add(tensor.name)
+        self.claimed += size
+        if self.claimed > REPEATED * len(self.content):
+            raise ModelError(
+                f"{tensor.name!r} and others claim {self.claimed} bytes of a file that has "
+                f"{len(self.content)}",
+                help=f"tensors may share bytes, but not {REPEATED} times over",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +58,7 @@ class TensorReader:
     """Reads tensors of a model that lies in `folder` (None: the model did not come from a file)."""
 
     folder: Path | None
+    files: dict[Path, ExternalFile] = field(default_factory=dict)
 
     def array(self, tensor: onnx.TensorProto) -> Array:
         """Return the tensor with an element type of the IR, or of 4 bits: a quantiser's range hangs on it."""
@@ -44,28 +74,37 @@ class TensorReader:
     def load(self, tensor: onnx.TensorProto) -> None:
         """Put external data into the tensor itself."""
         if is_external(tensor):
-            path, offset, size = self._locate(tensor)
-            with path.open("rb") as file:
-                file.seek(offset)
-                tensor.raw_data = file.read(size)
+            content, offset, size = self._locate(tensor)
+            tensor.raw_data = content[offset : offset + size]
             tensor.data_location = onnx.TensorProto.DEFAULT
             del tensor.external_data[:]
 
     def _external(self, tensor: onnx.TensorProto) -> Array:
-        path, offset, size = self._locate(tensor)
+        content, offset, size = self._locate(tensor)
         if size == 0 or tensor.data_type in _PACKED:
             inline = onnx.TensorProto()
             inline.CopyFrom(tensor)
             self.load(inline)
             return _inline(inline)
-        mapped = np.memmap(path, _element_type(tensor), "r", offset, tuple(tensor.dims))
-        return np.asarray(mapped)
+        count: int = math.prod(tensor.dims)
+        flat: Array = np.frombuffer(content, _element_type(tensor), count, offset)
+        return flat.reshape(tuple(tensor.dims))
 
-    def _locate(self, tensor: onnx.TensorProto) -> tuple[Path, int, int]:
-        """Return file, offset and size of external data, checked against the file."""
+    def _open(self, path: Path) -> ExternalFile:
+        """Return a file of external data, read once; a large one is mapped."""
+        if path not in self.files:
+            with path.open("rb") as file:
+                large = path.stat().st_size > MAPPED
+                content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if large else file.read()
+            self.files[path] = ExternalFile(content)
+        return self.files[path]
+
+    def _locate(self, tensor: onnx.TensorProto) -> tuple[Content, int, int]:
+        """Return the bytes of a file, and offset and size of the tensor's, checked against the file."""
         entries = {entry.key: entry.value for entry in tensor.external_data}
         path = self._inside_folder(tensor, entries.get("location", ""))
-        size, available = byte_size(tensor), path.stat().st_size
+        size, file = byte_size(tensor), self._open(path)
+        available = len(file.content)
         try:
             offset, stated = int(entries.get("offset", 0)), int(entries.get("length", size))
         except ValueError as problem:
@@ -83,7 +122,8 @@ class TensorReader:
                 where=str(path),
                 help="the file is truncated or belongs to another model",
             )
-        return path, offset, size
+        file.claim(tensor, size)
+        return file.content, offset, size
 
     def _inside_folder(self, tensor: onnx.TensorProto, location: str) -> Path:
         what = f"the external data of tensor {tensor.name!r}, {location!r},"

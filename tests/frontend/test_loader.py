@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from snnc.frontend import import_onnx, load_onnx
+from snnc.frontend.tensors import REPEATED, TensorReader
 from snnc.frontend.walk import definition_known
 from snnc.ir.errors import ModelError, UnsupportedOpError
 from tests.harness import assert_matches_onnxruntime, onnx_model, run_analog
@@ -194,16 +196,33 @@ class TestWeights:
 
 
 class TestExternalData:
-    def test_is_memory_mapped(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(("limit", "kind"), [(0, mmap.mmap), (2**30, bytes)])
+    def test_is_mapped_where_it_is_large(
+        self, tmp_path: Path, limit: int, kind: type, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("snnc.frontend.tensors.MAPPED", limit)
         (tmp_path / "weights.bin").write_bytes(bytes(64) + WEIGHT.tobytes())
         path = saved(external("weights.bin", offset=64, length=WEIGHT.nbytes), tmp_path)
         graph = import_onnx(path)
         np.testing.assert_allclose(run_analog(graph, {"x": X})["y"], X @ WEIGHT)
         (weight,) = graph.tensors.values()
         base: Any = weight
-        while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
+        while isinstance(base, np.ndarray):
             base = base.base
-        assert isinstance(base, np.memmap)
+        assert isinstance(base.obj if isinstance(base, memoryview) else base, kind)
+
+    def test_the_same_bytes_over_and_over_are_refused(self, tmp_path: Path) -> None:
+        """Each of them would be copied: a model of kilobytes would fill the memory from one file."""
+        (tmp_path / "weights.bin").write_bytes(WEIGHT.tobytes())
+        reader = TensorReader(tmp_path)
+        (tensor,) = external("weights.bin").graph.initializer
+        for number in range(REPEATED):
+            tensor.name = f"w{number}"
+            reader.array(tensor)
+            reader.array(tensor)  # read twice, it counts once
+        tensor.name = "too many"
+        with pytest.raises(ModelError, match=r"'too many' and others claim .* bytes of a file that has"):
+            reader.array(tensor)
 
     def test_a_folder_below_the_models_is_allowed(self, tmp_path: Path) -> None:
         (tmp_path / "data").mkdir()

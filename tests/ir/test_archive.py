@@ -233,7 +233,10 @@ def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:
 # What is mapped.
 
 
-def test_weights_are_mapped_read_only_and_not_read(tmp_path: Path) -> None:
+def test_weights_of_a_large_file_are_mapped_read_only_and_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive_reader, "MAPPED", 2**20)
     path = tmp_path / "net.sir"
     save(large_network(2**22), path)
     tracemalloc.start()

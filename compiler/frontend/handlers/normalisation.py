@@ -40,7 +40,8 @@ def batch_statistics(ctx: NodeContext) -> tuple[Array, Array]:
     if not x.size:
         ctx.reject("it normalises an empty array")
     others = tuple(axis for axis in range(x.ndim) if axis != 1)
-    return x.mean(axis=others), x.var(axis=others)
+    with np.errstate(all="ignore"):
+        return x.mean(axis=others), x.var(axis=others)
 
 
 def layer_normalisation(ctx: NodeContext) -> Entry:
