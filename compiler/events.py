@@ -81,10 +81,15 @@ def frames_of_samples(arrays: Mapping[str, Array], bins: int) -> Array:
     sample), `size` the sensor's height and width.
     """
     events, size = arrays["events"], arrays.get("size")
-    if size is None or size.shape != (2,) or (size < 1).any() or (size != np.floor(size)).any():
+    if (
+        size is None
+        or size.shape != (2,)
+        or not ((size >= 1) & (size < np.inf) & (size == np.floor(size))).all()
+    ):
         raise DataError("events need the sensor's size", help="store [height, width] as 'size'")
     counts = arrays.get("counts", np.array([len(events)]))
-    if counts.ndim != 1 or counts.dtype.kind not in "iu" or (counts < 0).any() or counts.sum() != len(events):
+    shares = counts.tolist() if counts.ndim == 1 and counts.dtype.kind in "iu" else [-1]
+    if min(shares, default=0) < 0 or sum(shares) != len(events):
         raise DataError(
             f"'counts' does not share out the {len(events)} events",
             help="store the number of events of each sample as 'counts'",

@@ -107,6 +107,7 @@ class Graph:
         self.outputs: list[Output] = []
         self.tensors: dict[str, Array] = {}
         self.meta: dict[str, Any] = {}
+        self._numbers: dict[str, int] = {}  # the last one given to a tensor of that name
         self._first: Node | None = None
         self._last: Node | None = None
         self._count = 0
@@ -192,10 +193,10 @@ class Graph:
     def add_tensor(self, hint: str, array: Array) -> TensorRef:
         """Store an array, by reference and read-only, under a name like the hint; return its reference."""
         base = re.sub(r"[^A-Za-z0-9_.\-/]", "_", hint) or "tensor"
-        name, number = base, 1
+        name = base
         while name in self.tensors:
-            number += 1
-            name = f"{base}.{number}"
+            self._numbers[base] = self._numbers.get(base, 1) + 1
+            name = f"{base}.{self._numbers[base]}"
         view = array.view()
         view.flags.writeable = False
         self.tensors[name] = view
@@ -310,6 +311,7 @@ class Graph:
         kept = {name: array for name, array in self.tensors.items() if name in used}
         changed = len(kept) != len(self.tensors)
         self.tensors = kept
+        self._numbers.clear()  # names are free again
         return changed
 
     def copy(self) -> Graph:

@@ -122,7 +122,9 @@ class SiteStatistics:
 
     def _count(self, samples: Array) -> None:
         reach = np.where(self.reach > 0, self.reach, 1.0)
-        factor = (self.bins / (2 * reach) if self.signed else self.bins / reach).astype(np.float32)
+        factor = self.bins / (2 * reach) if self.signed else self.bins / reach
+        if factor.max() <= np.finfo(np.float32).max:  # else the values are denormal, or nearly
+            factor = factor.astype(np.float32)
         index = samples * factor[:, None]
         if self.signed:
             index += self.bins / 2

@@ -282,9 +282,15 @@ def power_above(value: float) -> int:
     return int(2 ** max(1, np.ceil(np.log2(value + 1)))) if value > 0 else 2
 
 
+SMALLEST = 1 / float(np.finfo(np.float32).max)  # the least number whose reciprocal is finite
+
+
 def fill_silent(quantum: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give channels that calibration never saw active the largest quantum of the others (1 if none)."""
-    active = quantum > 0
+    """Give channels that calibration never saw active the largest quantum of the others (1 if none).
+
+    What float32 cannot divide by is no activity.
+    """
+    active = quantum >= SMALLEST
     fallback = quantum[active].max() if active.any() else 1.0
     return np.where(active, quantum, fallback)
 

@@ -85,7 +85,7 @@ class Walk:
         self.sparse = {tensor.values.name for tensor in self.nodes.sparse_initializer}
         self.non_finite = NonFinite(self.nodes.node)
         self.budget = Budget()
-        self.names: set[str] = set()
+        self.names: dict[str, int] = {}  # and the last number behind each
         self.versions = {entry.domain: entry.version for entry in source.model.opset_import}
         self.checker = onnx.checker.C.CheckerContext()
         self.checker.ir_version = source.model.ir_version
@@ -135,11 +135,11 @@ class Walk:
 
     def _unique_name(self, node: onnx.NodeProto) -> str:
         base = node.name or f"{node.op_type}_{next(filter(None, node.output), 'nothing')}"
-        name, number = base, 1
+        name = base
         while name in self.names:
-            number += 1
-            name = f"{base}.{number}"
-        self.names.add(name)
+            self.names[base] += 1
+            name = f"{base}.{self.names[base]}"
+        self.names[name] = 1
         return name
 
     def _declare_outputs(self, node: onnx.NodeProto) -> None:
@@ -332,7 +332,8 @@ def read_tensors(node: onnx.NodeProto) -> set[str]:
 
 def remove_dead_nodes(graph: Graph) -> None:
     """Erase the nodes whose results nothing reads, and the tensors only they used."""
+    outputs = {output.value for output in graph.outputs}
     for node in reversed(list(graph)):
-        if not node.result.users and not graph.is_output(node.result):
+        if not node.result.users and node.result not in outputs:
             graph.erase(node)
     graph.drop_unused_tensors()

@@ -39,7 +39,7 @@ class NonFinite:
         if np.isnan(array).any():
             self._found.append(f"{name!r} holds NaN")
         elif not self._readers[name] <= _TAKE_INFINITY:
-            self._found.append(f"{name!r} holds infinity")
+            self._found.append(f"{name!r} holds infinity, or numbers that are infinite in 32 bits")
 
     def refuse(self) -> None:
         if self._found:

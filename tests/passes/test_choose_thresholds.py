@@ -132,6 +132,7 @@ def test_one_negative_channel_keeps_the_sign() -> None:
 def test_silent_channels_take_the_largest_threshold_of_the_others() -> None:
     np.testing.assert_array_equal(rules.fill_silent(np.array([0.0, 0.5, 2.0])), [2.0, 0.5, 2.0])
     np.testing.assert_array_equal(rules.fill_silent(np.zeros(2)), [1.0, 1.0])
+    np.testing.assert_array_equal(rules.fill_silent(np.array([1e-45, 0.5])), [0.5, 0.5])
 
 
 # Resolution shared between channels.
