@@ -165,8 +165,8 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Return what lies in the folder and could be taken for a result."""
-    return [path.name for path in folder.iterdir() if not (path.name[0] == "." and path.suffix == ".tmp")]
+    """Return what lies in the folder and could be taken for a result: temporary files are hidden."""
+    return [path.name for path in folder.iterdir() if not path.name.startswith((".snnc-", ".tmp"))]
 
 
 @pytest.mark.parametrize("limit", [0, 1000, 2**21])

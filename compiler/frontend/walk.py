@@ -173,7 +173,10 @@ class Walk:
     ) -> None:
         if self.batch is not None:
             inputs = self.batch.generalise(self.graph, node, name, inputs)
-        result = handler(NodeContext(self.graph, node, name, self.source.opset, inputs, budget=self.budget))
+        with np.errstate(all="ignore"):  # constants of no sense; what is not finite is refused later
+            result = handler(
+                NodeContext(self.graph, node, name, self.source.opset, inputs, budget=self.budget)
+            )
         results = [result] if isinstance(result, Value | np.ndarray) else list(result)
         for index, tensor in enumerate(node.output):
             if index < len(results):

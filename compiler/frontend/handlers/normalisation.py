@@ -40,8 +40,7 @@ def batch_statistics(ctx: NodeContext) -> tuple[Array, Array]:
     if not x.size:
         ctx.reject("it normalises an empty array")
     others = tuple(axis for axis in range(x.ndim) if axis != 1)
-    with np.errstate(all="ignore"):
-        return x.mean(axis=others), x.var(axis=others)
+    return x.mean(axis=others), x.var(axis=others)
 
 
 def layer_normalisation(ctx: NodeContext) -> Entry:
