@@ -32,7 +32,7 @@ BALANCING_BATCHES = 390  # as many as 50,000 images in batches of 128, the defau
 
 @dataclass(frozen=True)
 class Answer:
-    """What a converter made of a network: logits at each T, and the seconds it took."""
+    """What a converter made of a network: logits at each T, and the processor seconds it took."""
 
     logits: dict[int, Tensor]
     converting: float
@@ -67,15 +67,15 @@ def spikingjelly(recipe: str, *, batches: int | None = None, **options: object) 
         from spikingjelly.activation_based import ann2snn, functional
 
         data = loader(network, batches)
-        start = time.perf_counter()
+        start = time.process_time()
         made = getattr(ann2snn, recipe)(dataloader=data, **options)
         with quiet():
             spiking = ann2snn.Converter(recipe=made, device=CPU).convert(network.module())
-        converted = time.perf_counter()
+        converted = time.process_time()
         functional.reset_net(spiking)
         with torch.no_grad():
             steps = torch.stack([spiking(x) for _ in range(max(times))])
-        done = time.perf_counter()
+        done = time.process_time()
         with quiet():
             delays = {t: ann2snn.estimate_delay_start(spiking, loader(network), CPU, t) for t in times}
         logits = {t: steps[delays[t] : t].sum(dim=0) for t in times}
@@ -91,7 +91,7 @@ def spatio_temporal(network: Network, x: Tensor, times: tuple[int, ...]) -> Answ
     logits: dict[int, Tensor] = {}
     converting = running = 0.0
     for t in times:
-        start = time.perf_counter()
+        start = time.process_time()
         recipe = ann2snn.STATransformerRecipe(
             dataloader=loader(network),
             time_steps=t,
@@ -101,7 +101,7 @@ def spatio_temporal(network: Network, x: Tensor, times: tuple[int, ...]) -> Answ
         )
         with quiet():
             spiking = ann2snn.Converter(recipe=recipe, device=CPU).convert(network.module()).eval()
-        converted = time.perf_counter()
+        converted = time.process_time()
         functional.set_step_mode(spiking, "m")
         functional.reset_net(spiking)
         sequence = torch.zeros(t, *x.shape)
@@ -109,7 +109,7 @@ def spatio_temporal(network: Network, x: Tensor, times: tuple[int, ...]) -> Answ
         with torch.no_grad():
             logits[t] = spiking(sequence).sum(dim=0)
         converting += converted - start
-        running += time.perf_counter() - converted
+        running += time.process_time() - converted
     return Answer(logits, converting, running)
 
 
@@ -135,9 +135,9 @@ def sinabs(spike_fn: str) -> Callable[..., Answer]:
     """Return a converter by sinabs.from_torch.from_model at its defaults, with multiple or single spikes."""
 
     def answer(network: Network, x: Tensor, times: tuple[int, ...]) -> Answer:
-        start = time.perf_counter()
+        start = time.process_time()
         steps = run_sinabs(network.module(), x, spike_fn, max(times))
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
         return Answer({t: steps[:t].sum(dim=0) for t in times}, 0.0, seconds)
 
     return answer
@@ -179,14 +179,14 @@ def compiled(method: str, *, rule: str | None = None, per_steps: bool = False) -
         logits: dict[int, Tensor] = {}
         converting = running = 0.0
         for group in [(t,) for t in times] if per_steps else [times]:
-            start = time.perf_counter()
+            start = time.process_time()
             options = Options(method, Settings(rule=rule, steps=max(group)))
             graph = compile_model(network.model, data, options).graph
-            converted = time.perf_counter()
+            converted = time.process_time()
             (decoded,) = run_snnc(graph, x.numpy(), max(group)).values()
             logits |= {t: torch.from_numpy(decoded[t - 1].copy()) for t in group}
             converting += converted - start
-            running += time.perf_counter() - converted
+            running += time.process_time() - converted
         return Answer(logits, converting, running)
 
     return answer
@@ -204,6 +204,7 @@ def run_snnc(graph: snnc.Graph, x: np.ndarray, steps: int) -> dict[str, np.ndarr
 CNN_CONVERTERS = (
     Converter("snnc", "`multi-spike` (default)", "integers", compiled("multi-spike")),
     Converter("snnc", "`if`", "0, 1", compiled("if")),
+    Converter("snnc", "`qcfs`", "0, 1", compiled("qcfs")),
     Converter("snnc", "`if --thresholds mse -T t`", "0, 1", compiled("if", rule="mse", per_steps=True)),
     Converter(
         "SpikingJelly",
