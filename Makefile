@@ -126,6 +126,6 @@ $(REAL)/minilm.onnx: tests/real/export_minilm.py
 # Not editable: the links of an editable install lie in build/, which belongs to .venv.
 $(ALTERNATIVES)/installed: pyproject.toml $(VENV)/modules
 	$(PYTHON) -m venv $(ALTERNATIVES)/venv
-	$(ALTERNATIVES)/venv/bin/python -m pip install --quiet . torch==2.13.0 torchvision sinabs==3.1.3
+	$(ALTERNATIVES)/venv/bin/python -m pip install --quiet . torch==2.13.0 sinabs==3.1.3
 	$(ALTERNATIVES)/venv/bin/python -m pip install --quiet torch==2.13.0 'spikingjelly[nir]==2.0.0'
 	@touch $@

@@ -48,7 +48,7 @@ own examples:
 - **snnc** {snnc}: methods at their defaults, image at every step.
 
 "spikes" is what a neuron may send in one step. An integer k costs hardware as many accumulates as k has
-non-zero signed digits ([semantics](semantics.md#neurons)), so rows are best compared with rows of the
+non-zero signed digits ([semantics](semantics.md#unit-spikes)), so rows are best compared with rows of the
 same kind. Seconds are processor seconds for the conversion and for simulating {last} steps of all images
 (of every T where a row converts for every T), on one thread of {machine}; they compare simulators in
 PyTorch with one in numpy, and say nothing about hardware.

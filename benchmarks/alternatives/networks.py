@@ -7,7 +7,6 @@ the ONNX files themselves.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,55 +109,67 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
     return model.eval()
 
 
-def digits_vit() -> nn.Module:
-    """Return the network of examples/digits/train_vit.py as torchvision's class: (N, 1, 8, 8) -> (N, 10)."""
-    from torchvision.models.vision_transformer import VisionTransformer
+class Block(nn.Module):
+    """Pre-norm transformer block, in the form of torchvision's, which SpikingJelly's example converts."""
 
-    model = VisionTransformer(
-        image_size=8,
-        patch_size=2,
-        num_layers=3,
-        num_heads=4,
-        hidden_dim=48,
-        mlp_dim=96,
-        num_classes=10,
-        norm_layer=partial(nn.LayerNorm, eps=1e-5),
-    )
-    model.conv_proj = nn.Conv2d(1, 48, 2, stride=2)
-    return model
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.self_attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.ln_1(x)
+        y, _ = self.self_attention(y, y, y, need_weights=False)
+        x = x + y
+        return x + self.mlp(self.ln_2(x))
+
+
+class DigitsViT(nn.Module):
+    """The network of examples/digits/train_vit.py: (N, 1, 8, 8) -> (N, 10)."""
+
+    def __init__(self, width: int = 48, heads: int = 4, patches: int = 16) -> None:
+        super().__init__()
+        self.width, self.count = width, patches
+        self.patches = nn.Conv2d(1, width, 2, stride=2)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.positions = nn.Parameter(torch.zeros(1, patches + 1, width))
+        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(3)))
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 10)
+
+    def forward(self, image: Tensor) -> Tensor:
+        n = image.shape[0]
+        tokens = self.patches(image).reshape(n, self.width, self.count).permute(0, 2, 1)
+        tokens = torch.cat([self.class_token.expand(n, -1, -1), tokens], dim=1)
+        tokens = self.norm(self.blocks(tokens + self.positions))
+        return self.head(tokens[:, 0])
 
 
 def load_transformer(model: nn.Module, path: Path) -> nn.Module:
-    """Fill torchvision's class from the ONNX file, whose matrices have lost their names."""
+    """Fill the transformer from the ONNX file, whose matrices have lost their names."""
     graph = onnx.load(path).graph
     given = {x.name: torch.from_numpy(numpy_helper.to_array(x).copy()) for x in graph.initializer}
     matrices = iter(
         node.input[1] for node in graph.node if node.op_type == "MatMul" and node.input[1] in given
     )
-    state = {
-        "class_token": given["class_token"],
-        "encoder.pos_embedding": given["positions"],
-        **parameters("conv_proj", given, "patches"),
-        **parameters("encoder.ln", given, "norm"),
-        **parameters("heads.head", given, "head"),
-    }
+    state = {name: given[name] for name in ("class_token", "positions")}
+    for name in ("patches", "norm", "head"):
+        state |= {f"{name}.{kind}": given[f"{name}.{kind}"] for kind in ("weight", "bias")}
     for number in range(3):
-        to, block = f"encoder.layers.encoder_layer_{number}.", f"blocks.{number}."
-        state |= parameters(to + "ln_1", given, block + "attention.0")
-        state |= parameters(to + "ln_2", given, block + "mlp.0")
+        block = f"blocks.{number}."
+        for name, source in (("ln_1", "attention.0"), ("ln_2", "mlp.0")):
+            state |= {
+                f"{block}{name}.{kind}": given[f"{block}{source}.{kind}"] for kind in ("weight", "bias")
+            }
         for weight, bias, source in (
             ("self_attention.in_proj_weight", "self_attention.in_proj_bias", "attention.1.qkv.bias"),
             ("self_attention.out_proj.weight", "self_attention.out_proj.bias", "attention.1.project.bias"),
             ("mlp.0.weight", "mlp.0.bias", "mlp.1.bias"),
-            ("mlp.3.weight", "mlp.3.bias", "mlp.3.bias"),
+            ("mlp.2.weight", "mlp.2.bias", "mlp.3.bias"),
         ):
-            state |= {to + weight: given[next(matrices)].T, to + bias: given[block + source]}
+            state |= {block + weight: given[next(matrices)].T, block + bias: given[block + source]}
     model.load_state_dict(state)
     return model.eval()
-
-
-def parameters(to: str, given: dict[str, Tensor], source: str) -> dict[str, Tensor]:
-    return {f"{to}.{name}": given[f"{source}.{name}"] for name in ("weight", "bias")}
 
 
 def without_batch_norm(model: nn.Module) -> nn.Module:
@@ -208,7 +219,7 @@ def digits(title: str, build: Callable[[], nn.Module], name: str, **options: Any
 
 
 CNN = digits("Digits CNN", digits_cnn, "digits_cnn.onnx")
-VIT = digits("Digits vision transformer", digits_vit, "digits_vit.onnx", load=load_transformer)
+VIT = digits("Digits vision transformer", DigitsViT, "digits_vit.onnx", load=load_transformer)
 
 
 def resnet(shared: Path) -> Network:
