@@ -196,7 +196,8 @@ def test_the_page_does_what_it_shows(
 def check_shown(page: Path, head: str, shown: str, printed: str, update_golden: bool) -> None:
     """Compare what a page shows with what is printed, or show that."""
     lines = [line.rstrip() for line in printed.rstrip().splitlines()]
-    if not shown or same_output(shown.splitlines(), lines, TOLERANCE.get(page.name, RELATIVE)):
+    tolerance = RELATIVE if update_golden else TOLERANCE.get(page.name, RELATIVE)
+    if not shown or same_output(shown.splitlines(), lines, tolerance):
         return
     if not update_golden:
         printed = "\n".join(lines)
