@@ -48,10 +48,10 @@ own examples:
 - **snnc** {snnc}: methods at their defaults, image at every step.
 
 "spikes" is what a neuron may send in one step. An integer k costs hardware as many accumulates as k has
-non-zero signed digits ([semantics](semantics.md#unit-spikes)), so rows are best compared with rows of the
-same kind. Seconds are processor seconds for the conversion and for simulating {last} steps of all images
-(of every T where a row converts for every T), on one thread of {machine}; they compare simulators in
-PyTorch with one in numpy, and say nothing about hardware.
+non-zero signed digits ([semantics](semantics.md#unit-spikes)), so rows are best compared with rows of
+the same kind. Seconds are processor seconds for the conversion and for simulating {last} steps of all
+images (of every T where a row converts for every T), on one thread (Python {python}, PyTorch {torch});
+they compare simulators in PyTorch with one in numpy, and say nothing about hardware.
 """
 
 OPERATORS_INTRODUCTION = """## Operators
@@ -70,12 +70,13 @@ The converted digits CNN, handed to every exporter that the tool documents for s
 READING = """## How to read it
 
 - With integers as spikes, the default of snnc has the source network's accuracy at T=1 on all three
-  networks. SpikingJelly's transformer recipe comes within three points of it at T=1, too; its encoders
-  send all of a value in the first step, and T sets their resolution. sinabs gets there after 16 steps on
-  the digits CNN.
+  networks, but for one image of 600. SpikingJelly's transformer recipe is about two points below at T=1,
+  and there at T=8; its encoders send all of a value in the first step, and T sets their resolution. sinabs
+  is there from some 16 steps on for the digits CNN, and close to it at T=64 for ResNet-20.
 - With spikes of 0 and 1, thresholds that are chosen for the number of steps (`--thresholds mse -T t`) are
   the best of all up to T=8. With more steps than that they clip on ResNet-20, and a percentile per channel
-  with delayed readout (SpikingJelly) is the best of all.
+  is better: `qcfs`, and still better with delayed readout (SpikingJelly).
+- On transformers one bit or sign per step is too little: `ternary` has half of the images at T=64.
 - Max pooling in front of the neuron (`pre_spike_maxpool`, and `LocalThresholdBalancingRecipe`, which does
   the same) pools currents that come in bursts: on the digits CNN, which has a max pooling layer, both stay
   ten points below the source network however long they run. ResNet-20 has none.
@@ -143,7 +144,8 @@ def pages(limit: int | None) -> Iterator[str]:
         snnc=version("snnc"),
         batches=BALANCING_BATCHES,
         last=TIMES[-1],
-        machine=f"a CPU, with Python {platform.python_version()} and PyTorch {torch.__version__}",
+        python=platform.python_version(),
+        torch=torch.__version__,
     )
     yield accuracies(CNN, CNN_CONVERTERS, limit or SMALL_LIMIT)
     if shared := os.environ.get("SNNC_SHARED"):
