@@ -86,6 +86,14 @@ def reaches_synapse(graph: Graph) -> set[Value]:
     return reaching
 
 
+def pools_spikes(value: Value) -> bool:
+    """Tell whether a stream is the mean of spikes over windows, as pooling leaves it."""
+    while value.node is not None and value.node.op.name == "reshape":
+        value = value.node.operands[0]
+    pool = value.node
+    return pool is not None and pool.op.name == "avg_pool" and isinstance(pool.operands[0].type, SpikeType)
+
+
 def channel_axes(graph: Graph) -> dict[Value, frozenset[int]]:
     """Return, for every value, the axes that index channels (features) rather than positions.
 

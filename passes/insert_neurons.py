@@ -14,6 +14,7 @@ from snnc.ir.types import SpikeType
 from snnc.passes.analysis import (
     analog_values,
     passes_mean,
+    pools_spikes,
     reaches_synapse,
     refuse_spiking,
     static_values,
@@ -50,8 +51,9 @@ class InsertNeurons(Pass):
     binary and ternary ignore `levels`; codebook=pow2 has the powers of two 1 … 2^(levels-1), with `firing`
     and `dead_zone` as that codebook defines them. reset=zero, in rate coding, lets a spike of a binary or
     ternary neuron clear its membrane; reset=restart lets every step of any neuron start as the first did,
-    so that a constant input repeats the first step. Signs are settled by choose-thresholds: until then a
-    neuron that absorbed no lower bound of 0 has a signed codebook.
+    so that a constant input repeats the first step. Behind average pooling a layer gets a neuron
+    (pooled=neuron) or reads the mean of spikes as it is, a real current (pooled=current). Signs are settled
+    by choose-thresholds: until then a neuron that absorbed no lower bound of 0 has a signed codebook.
     """
 
     name: ClassVar[str] = "insert-neurons"
@@ -65,6 +67,7 @@ class InsertNeurons(Pass):
     firing: Literal["below", "nearest"] = "below"
     dead_zone: float = 0.5
     reset: Literal["subtract", "zero", "restart"] = "subtract"
+    pooled: Literal["neuron", "current"] = "neuron"
 
     def __post_init__(self) -> None:
         if not 1 <= self.levels <= MOST_LEVELS:
@@ -135,6 +138,8 @@ class InsertNeurons(Pass):
             constant = operand.node is not None and operand.node.op.name == "constant"
             real = is_real(operand) or operand in unlike
             if constant or operand in analog or not real:
+                continue
+            if self.pooled == "current" and pools_spikes(operand):
                 continue
             neuron = self._neuron_on(operand, node, rewriter)
             for index, current in enumerate(node.operands):

@@ -9,6 +9,7 @@ import numpy as np
 
 from snnc.ir.shapes import Batch, concrete, fill_batch, static_dim
 from snnc.ir.types import SpikeType
+from snnc.passes.analysis import pools_spikes
 from snnc.passes.base import Pass, PassContext, Preserves
 from snnc.passes.fuse_batch_norm import scale_outputs
 from snnc.passes.rewriter import Rewriter, rewrite
@@ -105,15 +106,29 @@ def fold_quantum(node: Node, rewriter: Rewriter) -> bool:
 
 
 def scaled_spikes(value: Value, graph: Graph) -> tuple[Value, Array] | None:
-    """Return x and s if the value is mul(x, s) with spikes x and a constant s of full rank."""
+    """Return x and s if the value is mul(x, s) with spikes x and a constant s of full rank.
+
+    Means of spikes, too, that synapses read as they are (insert-neurons{pooled=current}).
+    """
     node = value.node
     if node is None or node.op.name != "mul" or node.expect:
         return None
     x, factor = node.operands
     constant = graph.constant(factor)
-    if constant is None or not isinstance(x.type, SpikeType) or constant.ndim != len(x.type.shape):
+    if constant is None or constant.ndim != len(x.type.shape):
         return None
-    return x, constant
+    return (x, constant) if isinstance(x.type, SpikeType) or is_pooled_current(x, node) else None
+
+
+def is_pooled_current(x: Value, scaled: Node) -> bool:
+    """Tell whether x pools spikes and only synapses read its scaled copy, directly or flattened."""
+    readers = list(scaled.result.users)
+    for reader in readers:
+        if reader.op.name == "reshape":
+            readers += reader.result.users
+        elif not reader.op.synaptic:
+            return False
+    return pools_spikes(x)
 
 
 def along(array: Array, axis: int) -> Array | None:
@@ -216,7 +231,7 @@ def through_movement(node: Node, rewriter: Rewriter) -> bool:
     operands, scales = [], []
     for operand, item in zip(node.operands, found, strict=True):
         x, scale = item if item is not None else (operand, None)
-        if not isinstance(x.type, SpikeType):
+        if not (isinstance(x.type, SpikeType) or pools_spikes(x)):
             return rewriter.decline(node, "not every operand is spikes")
         shape = concrete(x.type.shape, 1)
         operands.append(x)

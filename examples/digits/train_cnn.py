@@ -8,7 +8,7 @@ Batch norm stays in the file as its own nodes: folding it is the compiler's work
 from data import HERE, load_split
 from torch import Tensor, nn
 from torch.nn import functional
-from training import export_with_batch_norm, report, reproducible, train
+from training import export, report, reproducible, train
 
 SEED = 1
 EPOCHS = 100
@@ -55,7 +55,7 @@ def main() -> None:
     training, test = load_split()
     model = digits_cnn()
     train(model, training, epochs=EPOCHS, rate=5e-3, weight_decay=5e-2)
-    export_with_batch_norm(model, OUTPUT)
+    export(model, OUTPUT)
     report(OUTPUT, test)
 
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 from data import HERE, load_split
 from torch import nn
 from train_cnn import conv_bn
-from training import export_with_batch_norm, report, reproducible, train
+from training import export, report, reproducible, train
 
 SEED = 3
 EPOCHS = 100
@@ -31,7 +31,7 @@ def main() -> None:
     training, test = load_split()
     model = digits_vgg()
     train(model, training, epochs=EPOCHS, rate=5e-3, weight_decay=5e-2)
-    export_with_batch_norm(model, OUTPUT)
+    export(model, OUTPUT)
     report(OUTPUT, test)
 
 

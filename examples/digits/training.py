@@ -64,7 +64,7 @@ def train(model: nn.Module, samples: Samples, *, epochs: int, rate: float, weigh
     model.eval()
 
 
-def export_with_batch_norm(model: nn.Module, path: Path) -> None:
+def export(model: nn.Module, path: Path) -> None:
     """Write a network in evaluation mode, dynamic in the batch, with its batch norm as nodes of their own."""
     torch.onnx.export(
         model,

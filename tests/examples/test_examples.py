@@ -11,7 +11,14 @@ import pytest
 from numpy.typing import NDArray
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
-NETWORKS = ["digits_cnn.onnx", "digits_vgg.onnx", "digits_vit.onnx", "digits_vit_dynamo.onnx"]
+NETWORKS = [
+    "digits_cnn.onnx",
+    "digits_vgg.onnx",
+    "digits_plain.onnx",
+    "digits_mlp.onnx",
+    "digits_vit.onnx",
+    "digits_vit_dynamo.onnx",
+]
 MIB = 1 << 20
 # What an exporter run on somebody's machine leaves behind: home folders, installed packages, stack traces.
 TRACES = [b"/root/", b"/home/", b"/tmp/", b"/usr/", b"site-packages", b'File "', b".py"]
