@@ -44,8 +44,10 @@ def compile(
     decode: Decode | None = None,
     target: str | None = None,
     host_nodes: bool = False,
+    dt: float | None = None,
+    integration: Literal["euler", "exponential"] | None = None,
 ) -> Graph:
-    """Compile an ONNX model (path or `ModelProto`) to a spiking graph.
+    """Compile an ONNX model (path or `ModelProto`) or a NIR graph (path) to a spiking graph.
 
     `method` None: `direct` for a network that spikes already, else `multi-spike`.
     `calibration`: a data file, an array, arrays by input name, or a `Dataset` (which can normalise);
@@ -57,7 +59,8 @@ def compile(
     `shapes` pins dimensions: `{"tokens": ("N", 128)}`. `decode`: the answer is
     the "mean", "sum" or "last" of the outputs' steps; None: as the model's metadata say (`snnc.decode`), else
     the mean. `target`, "loihi2": lower the network to integers for this machine; what needs real numbers runs
-    on a host with `host_nodes`, else it is refused by name. Every refusal is an `SnncError`.
+    on a host with `host_nodes`, else it is refused by name. `dt` (seconds) and `integration`: what a step
+    makes of a NIR graph; None: as its metadata say, else 0.0001 and "euler". Every refusal is an `SnncError`.
     """
     if steps < 1:
         raise OptionError(f"a network cannot take {steps} time steps", help="give at least 1")
@@ -79,6 +82,8 @@ def compile(
         decode=decode,
         target=target,
         host_nodes=host_nodes,
+        dt=dt,
+        integration=integration,
     )
     compilation = compile_model(model, as_dataset(calibration), options)
     for text in compilation.context.warnings:
@@ -105,11 +110,17 @@ def save(graph: Graph, path: str | Path) -> None:
     archive.save(graph, path, graph.meta)
 
 
-def check(model: str | Path | Any, *, shapes: Mapping[str, Sequence[int | str]] | None = None) -> CheckReport:
-    """Return what becomes of every node of an ONNX model, and why some cannot be compiled."""
+def check(
+    model: str | Path | Any,
+    *,
+    shapes: Mapping[str, Sequence[int | str]] | None = None,
+    dt: float | None = None,
+    integration: Literal["euler", "exponential"] | None = None,
+) -> CheckReport:
+    """Return what becomes of every node of an ONNX model or a NIR graph, and why some cannot be compiled."""
     from snnc.checking import check_model
 
-    return check_model(model, shapes=shapes)
+    return check_model(model, shapes=shapes, dt=dt, integration=integration)
 
 
 def evaluate(

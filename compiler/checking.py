@@ -1,4 +1,4 @@
-"""What `snnc check` answers: the fate of every ONNX node after the passes that decide it.
+"""What `snnc check` answers: the fate of every node of a model after the passes that decide it.
 
 These are the default passes as far as thresholds, so no data are needed.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snnc.frontend.check import CheckReport, NodeReport, Outcome, build_report
-from snnc.frontend.importer import import_model
+from snnc.frontend.source import import_source
 from snnc.ir.errors import UnsupportedOpError
 from snnc.methods import DEFAULT, DIRECT, Settings
 from snnc.passes.analysis import passes_mean, spikes_already, static_values
@@ -28,13 +28,15 @@ def check_model(
     model: str | Path | Any,
     *,
     shapes: Mapping[str, Sequence[int | str]] | None = None,
+    dt: float | None = None,
+    integration: str | None = None,
     on_pass: Callable[[Pass], None] | None = None,
 ) -> CheckReport:
     """Return what becomes of every node of a model (path or `ModelProto`).
 
     A model whose nodes cannot all be imported gets a forecast for the others.
     """
-    imported = import_model(model, shapes=shapes)
+    imported = import_source(model, shapes=shapes, dt=dt, integration=integration)
     name = str(model) if isinstance(model, str | Path) else (model.graph.name or "model")
     if imported.rejected:
         return build_report(name, imported)

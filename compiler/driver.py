@@ -13,7 +13,7 @@ import numpy as np
 
 from snnc.calibration import DatasetCalibration
 from snnc.data import Dataset, load_data
-from snnc.frontend import import_onnx
+from snnc.frontend.source import import_network
 from snnc.hardware import get_machine
 from snnc.ir.decode import decode_problem
 from snnc.ir.errors import DataError, OptionError
@@ -44,6 +44,10 @@ SYNTHETIC_WARNING = (
     "no calibration data: thresholds come from synthetic inputs and accuracy may suffer; "
     "give real samples with --calibration"
 )
+UNKNOWN_DT = (
+    "the file does not say how long a time step is: {dt:g} s taken; "
+    "if its neurons count steps (an IF with r = 1), give --dt 1"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,8 @@ class Options:
 
     `energy` (ratio to the source network in float32) and `max_loss` (points) are met at T=1 by sharing out
     levels between neurons. Without a method a network that spikes already keeps its neurons, any other is
-    converted by the default method. `decode` replaces what the model says about decoding its outputs.
+    converted by the default method. `decode` replaces what the model says about decoding its outputs; `dt`
+    and `integration` what a NIR graph says about its time step.
     `target` names a machine (snnc.hardware) to lower the network to; with `host_nodes`, what needs real
     numbers stays, for a host.
     """
@@ -69,6 +74,8 @@ class Options:
     decode: Decode | None = None
     target: str | None = None
     host_nodes: bool = False
+    dt: float | None = None
+    integration: str | None = None
 
     @property
     def full_settings(self) -> Settings:
@@ -145,21 +152,19 @@ def compile_model(
     on_pass: Callable[[Pass], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Compilation:
-    """Compile an ONNX model (path or `ModelProto`) to a spiking graph.
+    """Compile an ONNX model (path or `ModelProto`) or a NIR graph (path) to a spiking graph.
 
     Every refusal is an `SnncError`; nothing is written. The record in `graph.meta` names source, passes,
     calibration and default number of steps.
     """
     options = options or Options()
     passes = build_pipeline(options, registry or default_registry())
-    graph = import_onnx(model, shapes=options.shapes)
-    if options.decode is not None:
-        graph.decode_outputs(options.decode)
+    context, held_out, target = PassContext(), None, None
+    graph = opened(model, options, context)
     method, passes = chosen_method(graph, options, passes)
     if calibration is not None:
         # What a compiled network decodes to is a function of the mean over the steps.
         calibration = calibration.averaged(graph)
-    context, held_out, target = PassContext(), None, None
     if options.max_loss is not None:
         calibration, held_out = held_back(calibration, graph)
     synthetic = SyntheticCalibration(context, progress)
@@ -187,9 +192,21 @@ def compile_model(
         "steps": options.steps,
         **({"target": target} if target else {}),
         **({"machine": options.target} if options.target else {}),
+        **({"nir": graph.meta["nir"]} if "nir" in graph.meta else {}),
         **({"shapes": {name: list(dims) for name, dims in options.shapes.items()}} if options.shapes else {}),
     }
     return Compilation(graph, runs, context)
+
+
+def opened(model: str | Path | Any, options: Options, context: PassContext) -> Graph:
+    """Return the model's graph, decoded as asked; of a NIR graph, `meta["nir"]` holds how it was timed."""
+    graph = import_network(model, shapes=options.shapes, dt=options.dt, integration=options.integration)
+    if options.decode is not None:
+        graph.decode_outputs(options.decode)
+    timing = graph.meta.get("nir")
+    if timing is not None and not timing.pop("dt_stated"):
+        context.warnings.append(UNKNOWN_DT.format(dt=timing["dt"]))
+    return graph
 
 
 def refuse_decode(graph: Graph) -> None:

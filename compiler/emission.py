@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
+from snnc.backends.nir.timing import Timing
 from snnc.ir.errors import OptionError, did_you_mean
 from snnc.ir.output import atomic_folder, atomic_write, check_folder_target
 
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
 class EmitOptions:
     """How many time steps to write, and which inputs vary in time.
 
-    `stock`: with the processes that come with Lava only.
+    `stock`: with the processes that come with Lava only. `timing`: what a step is in NIR's continuous time;
+    `feedback`: resets by subtraction become connections back there.
     """
 
     steps: int
     varying: frozenset[str] = frozenset()
     stock: bool = False
+    timing: Timing = field(default_factory=Timing)
+    feedback: bool = False
 
 
 Write: TypeAlias = Callable[["Graph", EmitOptions, BinaryIO], str]
@@ -34,12 +38,14 @@ WriteFolder: TypeAlias = Callable[["Graph", EmitOptions, Path], str]
 class Target:
     """A backend that writes files, of snnc or of anybody: `write` fills an open file.
 
-    It returns what it wrote, in a few words, or raises `BackendError` for what it cannot write.
+    It returns what it wrote, in a few words, or raises `BackendError` for what it cannot write. `options` are
+    those of `snnc emit` that mean something to it, besides the general ones.
     """
 
     name: str
     suffix: str
     write: Write
+    options: frozenset[str] = frozenset({"varying"})
 
     def check(self, output: Path) -> None:
         """Refuse a name that is not one of such a file."""
@@ -61,6 +67,7 @@ class FolderTarget:
     name: str
     mark: str
     write: WriteFolder
+    options: frozenset[str] = frozenset({"varying"})
 
     def check(self, output: Path) -> None:
         """Refuse a place where there is something else."""
@@ -84,6 +91,14 @@ def write_onnx(graph: Graph, options: EmitOptions, file: BinaryIO) -> str:
     return f"ONNX opset {OPSET}, {len(model.graph.node)} nodes"
 
 
+def write_nir(graph: Graph, options: EmitOptions, file: BinaryIO) -> str:
+    from snnc.backends.nir.emit import emit_nir, nir_bytes
+
+    nir_graph = emit_nir(graph, options.timing, feedback=options.feedback, steps=options.steps)
+    file.write(nir_bytes(nir_graph))
+    return f"each {options.timing.dt:g} s, {len(nir_graph.nodes)} nodes"
+
+
 def write_lava(graph: Graph, options: EmitOptions, folder: Path) -> str:
     from snnc.backends.lava.emit import write_lava as write
 
@@ -98,7 +113,8 @@ def write_netx(graph: Graph, options: EmitOptions, file: BinaryIO) -> str:
 
 TARGETS: dict[str, AnyTarget] = {
     "onnx": Target("onnx", ".onnx", write_onnx),
-    "lava": FolderTarget("lava", "network.json", write_lava),
+    "nir": Target("nir", ".nir", write_nir, frozenset({"dt", "integration", "feedback"})),
+    "lava": FolderTarget("lava", "network.json", write_lava, frozenset({"varying", "stock"})),
     "netx": Target("netx", ".net", write_netx),
 }
 

@@ -11,10 +11,12 @@ import numpy as np
 from snnc.backends.inputs import batch_size_of
 from snnc.backends.reference import Simulator
 from snnc.energy import ActivityMeter, Counts, EnergyEstimate, count_step, count_steps, estimate
-from snnc.frontend import import_onnx
+from snnc.frontend.nir.reader import is_nir_file
+from snnc.frontend.source import import_network
 from snnc.ir.errors import DataError
 from snnc.memory import MemoryStep, SpikeTraffic, memory_steps
 from snnc.methods.base import analog_pipeline
+from snnc.nir_model import NirModel
 from snnc.operations import Coverage, Operations, coverage, operations
 from snnc.passes.manager import PassManager
 from snnc.source_answer import answers
@@ -165,14 +167,16 @@ def evaluate(
     memory: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Run the source model in onnxruntime and the spiking graph in the reference simulator on the same data.
+    """Run the source model (ONNX in onnxruntime) and the spiking graph in the reference simulator on the same
+    data.
 
     Without labels the metric is the relative error of the first output. Energy is per sample; the ANN's is
     counted on its own graph with batch norm folded, by the same rules. A model that is one time step with
     states is stepped beside the spiking graph.
     """
     started = time.perf_counter()
-    source, simulator = SourceModel(model), Simulator(graph)
+    simulator = Simulator(graph)
+    source = NirModel(model, graph) if is_nir_file(model) else SourceModel(model)
     analog = analog_graph(model, shapes)
     ann_counts = count_step(analog, dense=True)
     meter, scores, moved = ActivityMeter(graph, steps), Scores(steps), SpikeTraffic(graph, steps)
@@ -187,7 +191,7 @@ def evaluate(
         meter.samples += batch_size_of(graph, inputs)
         if progress is not None:
             progress(meter.samples, total)
-    stepped = bool(source.states)
+    stepped = isinstance(source, NirModel) or bool(source.states)
     results = summarise(graph, meter, scores, chosen, ann_counts, stepped=stepped)
     moved.samples = meter.samples
     return Evaluation(
@@ -239,7 +243,7 @@ def analog_counts(model: str | Path, shapes: Mapping[str, Sequence[int | str]] |
 
 def analog_graph(model: str | Path, shapes: Mapping[str, Sequence[int | str]] | None = None) -> Graph:
     """Return the source network's own graph, batch norm folded."""
-    graph = import_onnx(model, shapes=shapes)
+    graph = import_network(model, shapes=shapes)
     PassManager(analog_pipeline()).run(graph)
     return graph
 

@@ -14,6 +14,7 @@ import numpy as np
 from snnc.backends.inputs import at_step, timed_inputs
 from snnc.backends.reference.program import decode
 from snnc.ir.errors import DataError
+from snnc.nir_model import NirModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
 
 
 def answers(
-    source: SourceModel, graph: Graph, inputs: Mapping[str, Array], steps: int, output: Output
+    source: SourceModel | NirModel, graph: Graph, inputs: Mapping[str, Array], steps: int, output: Output
 ) -> Array:
     """Return one output's answer of one batch after every step, [T, N, …]; [N, …] where all are the same."""
+    if isinstance(source, NirModel):
+        return source.answers(inputs, steps, output)
     name, how = output.name, output.decode
     timed = timed_inputs(graph, inputs)
     if source.states:

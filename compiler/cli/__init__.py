@@ -17,7 +17,6 @@ import click
 
 from snnc.cli import check, compile, emit, energy, eval, fit, ops, opt, passes, print, report, run, verify
 from snnc.cli.failures import reported_failures
-from snnc.cli.options import example
 
 COMMANDS = (
     check.check,
@@ -74,11 +73,7 @@ def show_version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog=example(
-        "snnc compile model.onnx -o net.sir --calibration images.npz --scale 1/255",
-        "snnc eval net.sir --model model.onnx --data test.npz -T 4",
-        "snnc compile --help",
-    ),
+    epilog="Each command explains itself and shows an example: snnc compile --help",
 )
 @click.option(
     "--version",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from snnc.cli.options import FILE, example, json_option, quiet_option, shape_option
+from snnc.cli.options import FILE, example, json_option, quiet_option, shape_option, timing_options
 from snnc.cli.progress import Activity
 from snnc.cli.show import Column, count, one_line, print_json, print_table, say
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     epilog=example(
         "snnc check model.onnx",
         "snnc check bert.onnx --shape input_ids=N,128 --json",
+        "snnc check net.nir --dt 1e-3",
         "snnc check net.sir --spikes-only",
     ),
     short_help="What would compile, node by node.",
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     help="Prove that MODEL (.sir, or .onnx that spikes) computes with spikes alone, edge by edge.",
 )
 @shape_option
+@timing_options("NIR")
 @json_option
 @quiet_option
 @click.pass_context
@@ -41,6 +43,8 @@ def check(
     model: Path,
     spikes_only: bool,
     shapes: dict[str, Sequence[int | str]] | None,
+    dt: float | None,
+    integration: str | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -64,7 +68,13 @@ def check(
     from snnc.checking import check_model
 
     with Activity("checking", quiet=quiet) as activity:
-        report = check_model(model, shapes=shapes, on_pass=lambda pass_: activity.stage(pass_.name))
+        report = check_model(
+            model,
+            shapes=shapes,
+            dt=dt,
+            integration=integration,
+            on_pass=lambda pass_: activity.stage(pass_.name),
+        )
     if as_json:
         print_json(report.to_json())
     else:
@@ -96,6 +106,7 @@ def print_report(report: CheckReport) -> None:
     for name, type_ in report.inputs:
         say(f"input {one_line(name)}: {type_}")
     fates = ", ".join(f"{number} {outcome.value}" for outcome, number in report.counts.items())
-    say(f"{count(len(report.nodes), 'node')} (opset {report.opset}): {fates}")
+    format = "NIR" if report.opset is None else f"opset {report.opset}"
+    say(f"{count(len(report.nodes), 'node')} ({format}): {fates}")
     verdict = "" if report.compiles else "; the model cannot be compiled as it is"
     say(f"coverage {report.coverage:.1f} %{verdict}")

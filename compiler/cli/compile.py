@@ -19,6 +19,7 @@ from snnc.cli.options import (
     quiet_option,
     registry_with,
     shape_option,
+    timing_options,
 )
 from snnc.cli.progress import Activity
 from snnc.cli.show import Notes, print_json
@@ -59,9 +60,10 @@ class MethodOption(click.Option):
         "snnc compile model.onnx -o net.sir --method if -T 64",
         "snnc compile model.onnx -o net.sir --calibration images.npz --scale 1/255 --energy 0.25",
         "snnc compile model.onnx -o net.sir --calibration images.npz --target loihi2",
+        "snnc compile net.nir -o net.sir --dt 1e-3",
         'snnc compile model.onnx -o analog.sir -p "simplify,raise-patterns,fuse-batch-norm,dce"',
     ),
-    short_help="Make a spiking network (.sir) of an ONNX model.",
+    short_help="Make a spiking network (.sir) of an ONNX model or a NIR graph.",
 )
 @click.argument("model", type=FILE)
 @click.option("-o", "--output", required=True, type=FILE, metavar="NET.sir", help="The file to write.")
@@ -148,6 +150,7 @@ class MethodOption(click.Option):
 )
 @load_option
 @shape_option
+@timing_options("NIR")
 @click.option("--dump-ir", type=FILE, metavar="DIR", help="Write the graph to this folder after every pass.")
 @click.option("--explain", is_flag=True, help="Say on stderr what passes did not do, and why.")
 @json_option
@@ -288,4 +291,6 @@ def build_options(output: Path, chosen: dict[str, Any]) -> Options:
         decode=chosen["decode"],
         target=chosen["target"],
         host_nodes=chosen["host_nodes"],
+        dt=chosen["dt"],
+        integration=chosen["integration"],
     )

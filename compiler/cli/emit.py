@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,8 @@ from snnc.cli.options import (
     network_argument,
     quiet_option,
     recorded_steps,
+    timing_of,
+    timing_options,
 )
 from snnc.cli.show import count, one_line, say
 from snnc.emission import EmitOptions, Target, check_varying
@@ -22,6 +24,7 @@ from snnc.ir.errors import OptionError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from snnc.emission import AnyTarget
     from snnc.ir.decode import Decode
 
 
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     epilog=example(
         "snnc emit net.sir --backend onnx -o snn.onnx -T 4",
         "snnc emit net.sir --backend onnx -o snn.onnx -T 16 --varying frames",
+        "snnc emit net.sir --backend nir -o net.nir",
         "snnc emit integers.sir --backend lava -o net_lava",
         "snnc emit net.sir --backend c --load my_backend.py -o net.c",
     ),
@@ -39,8 +43,8 @@ if TYPE_CHECKING:
     "--backend",
     required=True,
     metavar="NAME",
-    help="onnx: T steps as a standard ONNX model. lava: integers as a folder of Lava processes. netx: for "
-    "lava-dl.",
+    help="onnx: T steps as a standard ONNX model. nir: the network in NIR. lava: integers as a folder of "
+    "Lava processes. netx: for lava-dl.",
 )
 @click.option(
     "-o", "--output", required=True, type=FILE, metavar="FILE", help="The file to write; a folder for lava."
@@ -64,7 +68,14 @@ if TYPE_CHECKING:
     "--varying",
     multiple=True,
     metavar="INPUT",
-    help="This input varies in time: [T, N, ...]. Repeat for more.",
+    help="This input varies in time: [T, N, ...]. Repeat for more. (onnx)",
+)
+@timing_options("nir")
+@click.option(
+    "--feedback",
+    is_flag=True,
+    default=None,
+    help="Write a reset by subtraction as an integrator with a connection back. (nir)",
 )
 @click.option(
     "--stock",
@@ -83,6 +94,7 @@ def emit(
     varying: tuple[str, ...],
     stock: bool,
     quiet: bool,
+    **chosen: Any,
 ) -> None:
     """Write NET.sir as a model that another runtime runs without snnc.
 
@@ -90,6 +102,8 @@ def emit(
     onnx          all T time steps in one standard ONNX model, for any batch size.
                   Inputs are NET's own; outputs are decoded after every step,
                   [T, N, ...]: the last one, at T, is the answer.
+    nir           one graph of NIR's primitives, whose readers take the steps;
+                  -T and --decode are recorded in its metadata.
     lava          a folder with a network of integers, for Python with lava-nc:
                   run.py, the network and its weights, the processes. -T and the
                   decoding are defaults there. It needs --target loihi2 networks.
@@ -102,15 +116,27 @@ def emit(
     from snnc.targets import find_target
 
     target = find_target(backend, load)
-    if stock and backend != "lava":
-        raise OptionError(f"--stock means nothing to --backend {backend}", help="leave it out")
+    refuse_idle(target, {"varying": varying, "stock": stock, **chosen})
     target.check(output)
     if isinstance(target, Target):
         check_writable(output, network)
     graph = load_network(network)
     if decode is not None:
         graph.decode_outputs(decode)
-    options = EmitOptions(steps or recorded_steps(graph.meta), check_varying(graph, varying), stock)
+    options = EmitOptions(
+        steps or recorded_steps(graph.meta),
+        check_varying(graph, varying),
+        stock,
+        timing_of(chosen["dt"], chosen["integration"]),
+        bool(chosen["feedback"]),
+    )
     written = target.emit(graph, options, output)
     if not quiet:
         say(f"{one_line(str(output))}: {count(options.steps, 'time step')}, {written}")
+
+
+def refuse_idle(target: AnyTarget, given: dict[str, Any]) -> None:
+    """Refuse an option that the backend has no use for."""
+    for name, value in given.items():
+        if value and name not in target.options:
+            raise OptionError(f"--{name} means nothing to --backend {target.name}", help="leave it out")

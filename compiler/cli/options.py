@@ -6,7 +6,7 @@ import functools
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import click
 
@@ -15,6 +15,7 @@ from snnc.ir.errors import ArchiveError, OptionError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from snnc.backends.nir.timing import Integration, Timing
     from snnc.cli.show import Notes
     from snnc.data import Dataset, Normalise
     from snnc.ir.graph import Graph
@@ -69,6 +70,38 @@ decode_option = click.option(
     help="The answer after t steps: the outputs' mean or sum until then, or step t alone.  "
     "[default: as recorded in NET]",
 )
+
+
+# Continuous time.
+
+
+def timing_options(where: str) -> Callable[[Command], Command]:
+    """Add --dt and --integration; the command receives both, None where not given."""
+
+    def add(command: Command) -> Command:
+        from snnc.backends.nir.timing import DEFAULT_DT, INTEGRATIONS
+
+        dt = click.option(
+            "--dt",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="SECONDS",
+            help=f"Length of a time step.  [default: as the file says, else {DEFAULT_DT:g}] ({where})",
+        )
+        integration = click.option(
+            "--integration",
+            type=click.Choice(INTEGRATIONS),
+            help=f"How a step stands for NIR's differential equations.  [default: euler] ({where})",
+        )
+        return dt(integration(command))
+
+    return add
+
+
+def timing_of(dt: float | None, integration: str | None) -> Timing:
+    """Return the timing that the options ask for, with defaults filled in."""
+    from snnc.backends.nir.timing import DEFAULT_DT, Timing
+
+    return Timing(DEFAULT_DT if dt is None else dt, cast("Integration", integration or "euler"))
 
 
 # The shape of inputs.

@@ -62,7 +62,7 @@ class CheckReport:
     """All nodes of a model in its order, and the model's signature as text."""
 
     model: str
-    opset: int
+    opset: int | None
     inputs: tuple[tuple[str, str], ...]
     nodes: tuple[NodeReport, ...]
 

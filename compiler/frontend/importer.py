@@ -38,13 +38,17 @@ def import_onnx(source: str | Path | onnx.ModelProto, *, shapes: Pins | None = N
     node that cannot be compiled, `ShapeError` every dimension that is unknown, `ModelError` says why the file
     cannot be read.
     """
-    imported = import_model(source, shapes=shapes)
+    where = None if isinstance(source, onnx.ModelProto) else str(source)
+    return refuse_rejected(import_model(source, shapes=shapes), where)
+
+
+def refuse_rejected(imported: Imported, where: str | None) -> Graph:
+    """Return the graph; `UnsupportedOpError` lists every node that was rejected."""
     if imported.rejected:
         listed = "".join(f"\n  - {fate}" for fate in imported.rejected)
         count = len(imported.rejected)
         raise UnsupportedOpError(
-            f"{count} node{'s' if count > 1 else ''} cannot be compiled:{listed}",
-            where=None if isinstance(source, onnx.ModelProto) else str(source),
+            f"{count} node{'s' if count > 1 else ''} cannot be compiled:{listed}", where=where
         )
     return imported.graph
 

@@ -134,6 +134,12 @@ def _refuse_other_formats(data: bytes, where: str) -> None:
         raise ModelError(
             "this is a .sir network, not an ONNX model", where=where, help="it is compiled already"
         )
+    if data.startswith(b"\x89HDF"):
+        raise ModelError(
+            "this is an HDF5 file (a NIR graph?), not an ONNX model",
+            where=where,
+            help="snnc compile, check and eval take NIR graphs",
+        )
     if data.startswith(b"PK\x03\x04"):
         raise ModelError(
             "this is a zip archive (a .sir network or a PyTorch checkpoint), not an ONNX model",

@@ -58,10 +58,13 @@ class NodeFate:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """The graph (incomplete if a node was rejected) and the fate of every ONNX node, in order."""
+    """The graph (incomplete if a node was rejected) and the fate of every node of the model, in order.
+
+    `opset` is None for a model that is not ONNX.
+    """
 
     graph: Graph
-    opset: int
+    opset: int | None
     fates: tuple[NodeFate, ...]
 
     @property

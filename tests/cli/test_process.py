@@ -133,6 +133,6 @@ def test_not_enough_memory(snnc: Snnc, digits: Path, out: Path, monkeypatch: pyt
     def fail(*arguments: object, **options: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("snnc.driver.import_onnx", fail)
+    monkeypatch.setattr("snnc.driver.import_network", fail)
     result = snnc("compile", digits / "digits_cnn.onnx", "-o", out / "net.sir", code=1)
     assert result.stderr.startswith("error[out-of-memory]: ")
