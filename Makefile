@@ -13,6 +13,7 @@ REAL_BIN := $(REAL)/venv/bin
 ALTERNATIVES := .alternatives
 FUZZ_SECONDS ?= 60
 FUZZ_SEED ?= 0
+NIR := .nir
 SOURCES := compiler ir passes backends
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -21,7 +22,7 @@ export PIP_NO_INPUT := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test real lava laws bench results methods integers ablation conformance reference docs alternatives fuzz clean FORCE
+.PHONY: help demo test real lava laws bench results methods integers ablation conformance nir reference docs alternatives fuzz clean FORCE
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -39,7 +40,7 @@ $(BIN)/snnc compile $(DIGITS)/$(1).onnx -o build/$(1).sir --calibration $(DIGITS
 $(BIN)/snnc eval build/$(1).sir --model $(DIGITS)/$(1).onnx --data $(DIGITS)/digits_test.npz --scale 1/16 -T 4
 endef
 
-test: $(VENV)/installed-dev $(LAVA)/tried  ## lint, type-check and test
+test: $(VENV)/installed-dev $(LAVA)/tried $(NIR)/installed  ## lint, type-check and test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -71,6 +72,9 @@ ablation: $(VENV)/installed  ## measure what every rule for thresholds is worth 
 	$(BIN)/python benchmarks/ablation.py --write docs/ablation.md
 	$(BIN)/python benchmarks/few_steps.py --short --write docs/few-steps.md
 
+nir: $(VENV)/installed-dev $(NIR)/installed  ## compare spikes with other readers of NIR (docs/nir-agreement.md)
+	$(BIN)/python -m tests.nir_exchange.agreement --write docs/nir-agreement.md
+
 conformance: $(VENV)/installed-dev  ## run ONNX's own node tests (docs/conformance.md)
 	$(BIN)/python -m tests.conformance.table --write docs/conformance.md
 
@@ -89,7 +93,7 @@ fuzz: $(VENV)/installed-dev  ## feed damaged and hostile files for some minutes 
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED)
 
 clean:  ## remove what make made
-	rm -rf build dist $(VENV) $(REAL) $(LAVA) $(ALTERNATIVES) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist $(VENV) $(REAL) $(LAVA) $(NIR) $(ALTERNATIVES) .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find $(SOURCES) tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -109,12 +113,20 @@ $(VENV)/installed: pyproject.toml $(VENV)/modules
 # torch first and pinned: nothing that is installed after it may bring another one.
 $(VENV)/installed-dev: pyproject.toml $(VENV)/modules
 	$(BIN)/python -m pip install --quiet torch==2.13.0
-	$(BIN)/python -m pip install --quiet --editable '.[torch,dev,docs,netx]'
+	$(BIN)/python -m pip install --quiet --editable '.[torch,nir,dev,docs,netx]'
 	@touch $@ $(VENV)/installed
 
 # The tests run without Lava, and say so, where it cannot be installed; `make lava` insists.
 $(LAVA)/tried: tests/lava/environment.py | $(VENV)/installed-dev
 	@$(BIN)/python tests/lava/environment.py $(LAVA) $(LAVA_PYTHON) || echo "warning: the tests do without Lava" >&2
+
+# Each reader in a folder of its own that goes in front of .venv, whose torch and nir they share; what else
+# they ask for (plots, data sets) their NIR modules do not import.
+$(NIR)/installed: Makefile | $(VENV)/installed-dev
+	rm -rf $(NIR)
+	$(BIN)/python -m pip install --quiet --no-deps --target $(NIR)/spikingjelly spikingjelly==2.0.0 nirtorch==2.6 loguru==0.7.3
+	$(BIN)/python -m pip install --quiet --no-deps --target $(NIR)/norse norse==1.1.0 nirtorch==2.6
+	$(BIN)/python -m pip install --quiet --no-deps --target $(NIR)/snntorch snntorch==1.0.0 nirtorch==2.6
 	@touch $@
 
 $(REAL)/minilm.onnx: tests/real/export_minilm.py
