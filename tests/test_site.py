@@ -76,3 +76,9 @@ def test_files_outside_docs_become_pages(site: Path) -> None:
     )
     shown = (site / "repository/examples/custom_pass/round_thresholds.py.html").read_text()
     assert "RoundThresholds" in shown
+
+
+def test_every_page_has_one_title(site: Path) -> None:
+    """A line that begins with #103 is a title for one Markdown and text for another."""
+    wrong = [str(page.relative_to(site)) for page in pages(site) if page.read_text().count("<h1") != 1]
+    assert wrong == []
