@@ -10,6 +10,8 @@ from networks import without_batch_norm
 
 import snnc
 from snnc.driver import Options, compile_model
+from snnc.emission import TARGETS, EmitOptions, Target
+from snnc.methods import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,16 +51,22 @@ def nodes(graph: object) -> str:
     return f"{len(getattr(graph, 'nodes', ()))} nodes"
 
 
-def snnc_onnx(network: Network) -> str:
-    from snnc.emission import TARGETS, EmitOptions
+def by_snnc(backend: str, method: str) -> Callable[[Network], str]:
+    """Return snnc's exporter of that name, for networks that a method compiled."""
 
-    data = snnc.load_data(network.calibration, normalise=snnc.Normalise(network.scale))
-    graph = compile_model(network.model, data, Options()).graph
-    return attempt(lambda: TARGETS["onnx"].write(graph, EmitOptions(4), io.BytesIO()))
+    def export(network: Network) -> str:
+        target = TARGETS[backend]
+        assert isinstance(target, Target)
+        data = snnc.load_data(network.calibration, normalise=snnc.Normalise(network.scale))
+        graph = compile_model(network.model, data, Options(method, Settings(reset="subtract"))).graph
+        return attempt(lambda: target.write(graph, EmitOptions(4, feedback=True), io.BytesIO()))
+
+    return export
 
 
 EXPORTS = (
-    ("snnc", "ONNX, all time steps in one standard model", snnc_onnx),
+    ("snnc", "ONNX, all time steps in one standard model", by_snnc("onnx", "multi-spike")),
+    ("snnc", "NIR, binary spikes (`if`), resets as feedback", by_snnc("nir", "if")),
     ("SpikingJelly", "NIR, `nir_exchange.export_to_nir`", spikingjelly_nir),
     ("sinabs", "NIR, `nir.to_nir`, batch norm folded", sinabs_nir),
 )
