@@ -9,6 +9,8 @@ NETWORKS ?= 1000
 LAVA := .lava
 # The Python that Lava goes into: 3.10 if there is one, else $(PYTHON) with the recipe for later ones.
 LAVA_PYTHON ?=
+WHEELS := .wheels
+PYTHONS ?= python3.11 python3.12 python3.13
 REAL_BIN := $(REAL)/venv/bin
 ALTERNATIVES := .alternatives
 FUZZ_SECONDS ?= 60
@@ -22,7 +24,7 @@ export PIP_NO_INPUT := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test real lava laws bench results methods integers ablation conformance nir reference docs alternatives fuzz clean FORCE
+.PHONY: help demo test real lava laws wheels bench results methods integers ablation conformance nir reference docs alternatives fuzz clean FORCE
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -92,8 +94,11 @@ fuzz: $(VENV)/installed-dev  ## feed damaged and hostile files for some minutes 
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --editable '.[fuzz]' || true
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED)
 
+wheels: $(WHEELS)/installed  ## build the wheel and try it on every Python there is (PYTHONS="python3.11 ...")
+	$(WHEELS)/venv/bin/python -m tests.wheels $(WHEELS) $(PYTHONS)
+
 clean:  ## remove what make made
-	rm -rf build dist $(VENV) $(REAL) $(LAVA) $(NIR) $(ALTERNATIVES) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist $(VENV) $(REAL) $(LAVA) $(WHEELS) $(NIR) $(ALTERNATIVES) .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find $(SOURCES) tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -140,4 +145,9 @@ $(ALTERNATIVES)/installed: pyproject.toml $(VENV)/modules
 	$(PYTHON) -m venv $(ALTERNATIVES)/venv
 	$(ALTERNATIVES)/venv/bin/python -m pip install --quiet . torch==2.13.0 sinabs==3.1.3
 	$(ALTERNATIVES)/venv/bin/python -m pip install --quiet torch==2.13.0 'spikingjelly[nir]==2.0.0'
+	@touch $@
+
+$(WHEELS)/installed:
+	$(PYTHON) -m venv $(WHEELS)/venv
+	$(WHEELS)/venv/bin/python -m pip install --quiet build twine
 	@touch $@

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from snnc.ir.errors import DataError
+from snnc.ir.errors import DataError, closest
 from snnc.ir.shapes import Batch, batch_axis, show_shape
 from snnc.ir.types import DTYPES, SpikeType
 
@@ -37,7 +37,7 @@ def check_inputs(graph: Graph, inputs: Array | Mapping[str, Array]) -> dict[str,
     if missing:
         raise DataError(
             f"no data for the input {missing[0]!r}",
-            help=f"the data hold {', '.join(map(repr, inputs)) or 'nothing'}",
+            help=closest(missing[0], inputs) or f"the data hold {', '.join(map(repr, inputs)) or 'nothing'}",
         )
     arrays = {name: _checked(value, inputs[name]) for name, value in zip(names, graph.inputs, strict=True)}
     sizes = {name: _batch_of(value, arrays[name]) for name, value in zip(names, graph.inputs, strict=True)}

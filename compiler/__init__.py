@@ -9,6 +9,7 @@ Names load when they are first used: importing snnc imports nothing heavy.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module, metadata
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,8 @@ def __getattr__(name: str) -> object:
     if name == "__version__":
         return _version()
     if name not in _HOMES:
-        raise AttributeError(f"module 'snnc' has no attribute {name!r}")
+        # With name and obj given, Python suggests what was meant.
+        raise AttributeError(f"module 'snnc' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
     value: object = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value
     return value

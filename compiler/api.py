@@ -1,4 +1,14 @@
-"""The functions behind `snnc.compile`, `snnc.load`, `snnc.save`, `snnc.check` and `snnc.evaluate`."""
+"""The functions behind `snnc.compile`, `snnc.load`, `snnc.save`, `snnc.check` and `snnc.evaluate`.
+
+>>> import snnc
+>>> model = "examples/digits/digits_cnn.onnx"
+>>> data = snnc.load_data("examples/digits/digits_calibration.npz", normalise=snnc.Normalise(scale=1 / 16))
+>>> graph = snnc.compile(model, calibration=data)
+>>> snnc.save(graph, "digits_cnn.sir")
+>>> images = data.arrays["x"][:5] / 16
+>>> snnc.Simulator(graph).run(images, steps=4).outputs["logits"].shape  # [T, N, classes]
+(4, 5, 10)
+"""
 
 from __future__ import annotations
 
@@ -9,7 +19,7 @@ from snnc.driver import Options, as_dataset, compile_model
 from snnc.ir import archive
 from snnc.ir.coding import CODINGS
 from snnc.ir.decode import DECODES
-from snnc.ir.errors import OptionError
+from snnc.ir.errors import OptionError, closest
 from snnc.ir.ops.neuron import RESETS
 from snnc.methods import Settings
 
@@ -61,6 +71,16 @@ def compile(
     the mean. `target`, "loihi2": lower the network to integers for this machine; what needs real numbers runs
     on a host with `host_nodes`, else it is refused by name. `dt` (seconds) and `integration`: what a step
     makes of a NIR graph; None: as its metadata say, else 0.0001 and "euler". Every refusal is an `SnncError`.
+
+    >>> import numpy as np
+    >>> images = np.random.default_rng(0).random((64, 1, 8, 8), dtype=np.float32)
+    >>> graph = compile("examples/digits/digits_cnn.onnx", images, method="if", steps=64)
+    >>> graph.meta["method"], graph.meta["steps"]
+    ('if', 64)
+    >>> compile("examples/digits/digits_cnn.onnx", images, method="ecm")
+    Traceback (most recent call last):
+    snnc.ir.errors.OptionError: there is no method 'ecm'
+      help: did you mean 'ecmt'?
     """
     if steps < 1:
         raise OptionError(f"a network cannot take {steps} time steps", help="give at least 1")
@@ -94,12 +114,21 @@ def compile(
 def check_choice(name: str, value: str | None, choices: Sequence[str | None]) -> None:
     """Refuse a value that is not one of the choices."""
     if value not in choices:
-        known = ", ".join(choice for choice in choices if choice is not None)
-        raise OptionError(f"{name} cannot be {value!r}", help=f"one of: {known}")
+        known = [choice for choice in choices if choice is not None]
+        question = None if value is None else closest(value, known)
+        raise OptionError(f"{name} cannot be {value!r}", help=question or f"one of: {', '.join(known)}")
 
 
 def load(path: str | Path) -> Graph:
-    """Return the graph of a `.sir` file, checked, with the file's record in `graph.meta`."""
+    """Return the graph of a `.sir` file, checked, with the file's record in `graph.meta`.
+
+    >>> save(compile("examples/digits/digits_cnn.onnx", {"image": digits}), "net.sir")
+    >>> graph = load("net.sir")
+    >>> graph.meta["source"]["name"]
+    'digits_cnn.onnx'
+    >>> [str(value.type) for value in graph.inputs]
+    ['tensor<f32, N x 1 x 8 x 8>']
+    """
     network = archive.load(path, check_weights=True)
     network.graph.meta = dict(network.meta)
     return network.graph
@@ -117,7 +146,12 @@ def check(
     dt: float | None = None,
     integration: Literal["euler", "exponential"] | None = None,
 ) -> CheckReport:
-    """Return what becomes of every node of an ONNX model or a NIR graph, and why some cannot be compiled."""
+    """Return what becomes of every node of an ONNX model or a NIR graph, and why some cannot be compiled.
+
+    >>> report = check("examples/digits/digits_cnn.onnx")
+    >>> report.compiles, report.coverage
+    (True, 100.0)
+    """
     from snnc.checking import check_model
 
     return check_model(model, shapes=shapes, dt=dt, integration=integration)
@@ -136,6 +170,11 @@ def evaluate(
 
     `steps`: None for as many as data with a time axis have, else 4. `data` as for `compile`; labels need a
     data file or a `Dataset`. Without labels the metric is the relative error.
+
+    >>> graph = compile("examples/digits/digits_cnn.onnx", digits)
+    >>> result = evaluate(graph, "examples/digits/digits_cnn.onnx", digits, steps=2)
+    >>> result.metric, len(result.steps)
+    ('relative_error', 2)
     """
     from snnc import evaluation
 

@@ -21,7 +21,7 @@ from snnc.backends.inputs import (
 )
 from snnc.data_file import read_arrays
 from snnc.events import frames_from_events, frames_of_samples
-from snnc.ir.errors import DataError, OptionError
+from snnc.ir.errors import DataError, OptionError, closest
 from snnc.ir.shapes import batch_axis
 from snnc.ir.types import FLOATS
 
@@ -38,7 +38,12 @@ LABELS, EVENTS, SIZE = "y", "events", "size"
 
 @dataclass(frozen=True, slots=True)
 class Normalise:
-    """x -> (x · scale - mean) / std; mean and std per channel (axis 1 of the samples) or one number."""
+    """x -> (x · scale - mean) / std; mean and std per channel (axis 1 of the samples) or one number.
+
+    >>> import numpy as np
+    >>> Normalise(scale=1 / 4, mean=(0.5,), std=(0.25,))(np.array([[0, 1, 4]]), "x").tolist()
+    [[-2.0, -1.0, 2.0]]
+    """
 
     scale: float = 1.0
     mean: tuple[float, ...] = ()
@@ -128,8 +133,11 @@ class Dataset:
             name = value.name or ""
             if name not in arrays:
                 have = ", ".join(map(repr, self.arrays)) or "nothing"
+                question = closest(name, self.arrays)
                 raise DataError(
-                    f"no data for the input {name!r}", where=self.source, help=f"the file holds {have}"
+                    f"no data for the input {name!r}",
+                    where=self.source,
+                    help=f"the file holds {have}" + (f"; {question}" if question else ""),
                 )
             raw[name] = arrays[name]
         if not any(batch_axis(value.type.shape) is not None for value in graph.inputs):
@@ -202,6 +210,10 @@ def load_data(
     """Read a data file; `DataError` if it is missing, damaged, or not `.npz`/`.npy`.
 
     A file of address events (`events`, `counts`, `size`) becomes frames of `bins` time steps.
+
+    >>> data = load_data("examples/digits/digits_test.npz", normalise=Normalise(scale=1 / 16), limit=100)
+    >>> sorted(data.arrays), data.arrays["x"].shape, data.labels.shape
+    (['x'], (600, 1, 8, 8), (600,))
     """
     path = Path(path)
     arrays = _read(path)
@@ -260,7 +272,11 @@ _FRACTION = re.compile(r"[+-]?[0-9]+/[0-9]+")
 
 
 def parse_number(text: str) -> float:
-    """Return a number written as decimal or fraction (`1/255`)."""
+    """Return a number written as decimal or fraction.
+
+    >>> parse_number("1/4")
+    0.25
+    """
     text = text.strip()
     try:
         if len(text) > LONGEST_NUMBER:

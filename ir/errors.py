@@ -128,10 +128,13 @@ class OptionError(SnncError, ValueError):
     exit_code = 2
 
 
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Return a question with the known names closest to one, or None if none is close."""
+    close = difflib.get_close_matches(name, sorted(known), n=3)
+    return "did you mean " + " or ".join(map(repr, close)) + "?" if close else None
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a help sentence with the closest known names, or the whole list when none is close."""
     options = sorted(known)
-    close = difflib.get_close_matches(name, options, n=3)
-    if close:
-        return "did you mean " + " or ".join(repr(option) for option in close) + "?"
-    return "known: " + ", ".join(options)
+    return closest(name, options) or "known: " + ", ".join(options)

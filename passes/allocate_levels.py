@@ -42,8 +42,8 @@ class AllocateLevels(Pass):
         minimise Σ E_s m_s²   subject to   Σ -K_s log m_s = budget   gives   m_s = sqrt(λ K_s / E_s)
 
     and λ follows by bisection on the unit spikes that the histograms predict. Where factors are far from 1
-    the squared law is rough: errors are measured anew until little is left to gain (where outputs jump, in
-    steps or quantisers, a second run may find more). `accumulates` is the
+    the squared law is rough: errors are measured anew until little is left to gain (cut off there, so a
+    second run may find a little more). `accumulates` is the
     budget, per sample and step (none: what the thresholds as they are cause). `unit_spikes`, on average per
     neuron and step, is one that counts every unit spike alike, whatever it reaches.
     """

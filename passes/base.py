@@ -86,11 +86,13 @@ class Preserves(Enum):
     `EXACT`: bit by bit. `ROUNDING`: up to the rounding of float32 sums in another order (a membrane on the
     edge between two payloads may then send either). `QUANTISATION`: what neurons round changes, and nothing
     but that: the network in which every neuron sends the activation it stands for stays as with `ROUNDING`.
+    `WEIGHTS`: weights and thresholds are rounded, too.
     """
 
     EXACT = "exact"
     ROUNDING = "rounding"
     QUANTISATION = "quantisation"
+    WEIGHTS = "weights"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lark import Lark, Token, Transformer
 from lark.exceptions import UnexpectedInput
 
-from snnc.ir.errors import OptionError, ParseError, PassError, did_you_mean
+from snnc.ir.errors import OptionError, ParseError, PassError, closest, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -94,7 +94,8 @@ def convert(text: str, wanted: Any, what: str) -> Any:
         choices = typing.get_args(wanted)
         if text in choices:
             return text
-        raise OptionError(f"{what} cannot be {text!r}", help="one of: " + ", ".join(map(str, choices)))
+        known = "one of: " + ", ".join(map(str, choices))
+        raise OptionError(f"{what} cannot be {text!r}", help=closest(text, choices) or known)
     if isinstance(wanted, types.UnionType):
         inner = [option for option in typing.get_args(wanted) if option is not type(None)]
         return None if text == "none" else convert(text, inner[0], what)

@@ -11,7 +11,7 @@ from snnc.ir.codebooks import MultiSpike
 from snnc.ir.errors import OptionError, PassError
 from snnc.ir.types import SpikeType
 from snnc.passes.analysis import analog_values, spikes_already
-from snnc.passes.base import Pass, PassContext, Site
+from snnc.passes.base import Pass, PassContext, Preserves, Site
 from snnc.passes.currents import find_currents
 from snnc.passes.dce import Dce
 from snnc.passes.normalise_thresholds import compressed, scale_inputs
@@ -47,6 +47,7 @@ class QuantiseWeights(Pass):
     """
 
     name: ClassVar[str] = "quantise-weights"
+    preserves: ClassVar[Preserves | None] = Preserves.WEIGHTS
     bits: int = 8
     width: int = 24
     input_bits: int = 8

@@ -66,6 +66,16 @@ class Simulator:
     more in front, one value per step. The samples run in groups of at most `group`, `threads` groups at a
     time (default: one per processor core), BLAS on one core each; a run that is watched takes one group
     after the other. The memory of a group serves the next ones.
+
+    >>> from snnc.ir.text import parse_graph
+    >>> graph = parse_graph('''sir 1
+    ... graph @adder(%x: tensor<f32, N x 2>) {
+    ...   %sum = add(%x, %x) : tensor<f32, N x 2>
+    ...   return %sum as "sum"
+    ... }
+    ... ''')
+    >>> Simulator(graph).run(np.array([[1, 2]], np.float32), steps=3).outputs["sum"].tolist()
+    [[[2.0, 4.0]], [[2.0, 4.0]], [[2.0, 4.0]]]
     """
 
     def __init__(self, graph: Graph, *, group: int | None = None, threads: int | None = None) -> None:

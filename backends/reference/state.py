@@ -177,8 +177,9 @@ class LifState:
 class ExpectState:
     """O(t) = t F(S(t)/t) - (t-1) F(S(t-1)/(t-1)), S(t) = x(1) + … + x(t); O(1) = F(x(1)).
 
-    For a homogeneous F that is F(S(t)) - F(S(t-1)); for a product of n streams F(S(t)) / t^(n-1) minus its
-    predecessor. `moving` are the operands that vary in time; the others enter F as they are.
+    For a homogeneous F of streams that all vary that is F(S(t)) - F(S(t-1)); for a product of n streams
+    F(S(t)) / t^(n-1) minus its predecessor. `moving` are the operands that vary in time; the others enter F
+    as they are.
     """
 
     def __init__(self, node: Node, attributes: dict[str, Any], moving: Sequence[int]) -> None:
@@ -188,8 +189,8 @@ class ExpectState:
         self.moving = tuple(moving)
         self.degree = len(self.moving) if node.op.role is Role.MULTILINEAR else None
         # F(S) instead of F(S/t): a power of t leaves a homogeneous or multilinear F.
-        self.unscaled = node.op.homogeneous or self.degree is not None
-        self.homogeneous = node.op.homogeneous
+        homogeneous = node.op.homogeneous and len(self.moving) == len(node.operands)
+        self.unscaled = homogeneous or self.degree is not None
         self._sums: list[Array] = []
         self._means: list[Array] = []
         self._previous: Array

@@ -15,7 +15,23 @@ from pathlib import Path
 
 import click
 
-from snnc.cli import check, compile, emit, energy, eval, fit, ops, opt, passes, print, report, run, verify
+from snnc.cli import (
+    check,
+    compile,
+    completion,
+    doctor,
+    emit,
+    energy,
+    eval,
+    fit,
+    ops,
+    opt,
+    passes,
+    print,
+    report,
+    run,
+    verify,
+)
 from snnc.cli.failures import reported_failures
 
 COMMANDS = (
@@ -32,6 +48,8 @@ COMMANDS = (
     energy.energy,
     fit.fit,
     report.report,
+    doctor.doctor,
+    completion.completion,
 )
 
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from snnc.cli import completion
 from snnc.cli.options import (
     FILE,
+    Choice,
     DataOptions,
     check_network_name,
     check_writable,
@@ -20,6 +22,7 @@ from snnc.cli.options import (
     registry_with,
     shape_option,
     timing_options,
+    verbose_option,
 )
 from snnc.cli.progress import Activity
 from snnc.cli.show import Notes, print_json
@@ -74,7 +77,7 @@ class MethodOption(click.Option):
     help="Samples to choose thresholds from: .npz or .npy.  [default: synthetic inputs, with a warning]",
 )
 @data_options
-@click.option("--method", cls=MethodOption, metavar="NAME")
+@click.option("--method", cls=MethodOption, metavar="NAME", shell_complete=completion.methods)
 @click.option(
     "-T",
     "--steps",
@@ -92,27 +95,27 @@ class MethodOption(click.Option):
 )
 @click.option(
     "--thresholds",
-    type=click.Choice(["mse", "max", "percentile"]),
+    type=Choice(["mse", "max", "percentile"]),
     help="Rule that chooses thresholds.  [default: the method's]",
 )
 @click.option(
     "--per",
-    type=click.Choice(["channel", "tensor"]),
+    type=Choice(["channel", "tensor"]),
     help="One threshold for each channel, or for all.  [default: the method's]",
 )
 @click.option(
     "--batch-norm",
-    type=click.Choice(["weights", "thresholds"]),
+    type=Choice(["weights", "thresholds"]),
     help="What batch norm is fused into.  [default: weights]",
 )
 @click.option(
     "--coding",
-    type=click.Choice(["rate", "differential"]),
+    type=Choice(["rate", "differential"]),
     help="What spikes carry: values at every step, or after the first only their changes.  [default: rate]",
 )
 @click.option(
     "--reset",
-    type=click.Choice(["subtract", "zero", "restart"]),
+    type=Choice(["subtract", "zero", "restart"]),
     help="What a step leaves in membranes: the rest (zero: none after a spike, for binary and ternary"
     " neurons), or what they began with.  [default: the method's]",
 )
@@ -131,13 +134,13 @@ class MethodOption(click.Option):
 )
 @click.option(
     "--decode",
-    type=click.Choice(["mean", "sum", "last"]),
+    type=Choice(["mean", "sum", "last"]),
     help="The answer after t steps: the outputs' mean or sum until then, or step t alone.  "
     "[default: as the model's metadata say, else mean]",
 )
 @click.option(
     "--target",
-    type=click.Choice(["loihi2"]),
+    type=Choice(["loihi2"]),
     help="Lower the network to integers for this machine: 8-bit weights, 24-bit membranes.",
 )
 @click.option(
@@ -146,7 +149,11 @@ class MethodOption(click.Option):
     help="With --target: what needs real numbers (softmax, layer norm, GELU, products) runs on a host.",
 )
 @click.option(
-    "-p", "--pipeline", metavar="PASSES", help="Run these passes instead of the method's (see snnc passes)."
+    "-p",
+    "--pipeline",
+    metavar="PASSES",
+    shell_complete=completion.pipeline,
+    help="Run these passes instead of the method's (see snnc passes).",
 )
 @load_option
 @shape_option
@@ -155,7 +162,7 @@ class MethodOption(click.Option):
 @click.option("--explain", is_flag=True, help="Say on stderr what passes did not do, and why.")
 @json_option
 @quiet_option
-@click.option("-v", "--verbose", is_flag=True, help="Show what every pass did and how long it took.")
+@verbose_option
 def compile_(
     *,
     model: Path,

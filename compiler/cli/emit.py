@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from snnc.cli import completion
 from snnc.cli.options import (
     FILE,
     check_writable,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     "--backend",
     required=True,
     metavar="NAME",
+    shell_complete=completion.backends,
     help="onnx: T steps as a standard ONNX model. nir: the network in NIR. lava: integers as a folder of "
     "Lava processes. netx: for lava-dl.",
 )

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from snnc.cli.options import FILE, check_writable, example, json_option, network_argument, quiet_option
+from snnc.cli.options import (
+    FILE,
+    Choice,
+    check_writable,
+    example,
+    json_option,
+    network_argument,
+    quiet_option,
+)
 from snnc.cli.progress import Activity
 from snnc.cli.show import Column, Notes, count, one_line, print_json, print_table, size
 from snnc.ir.errors import OptionError
@@ -34,7 +42,7 @@ TITLES = {"neurons": "neurons", "memory": "memory", "input_axons": "in axons", "
     short_help="Does it fit a neuromorphic chip, and what binds.",
 )
 @network_argument
-@click.option("--chip", "chip_name", type=click.Choice(list(CHIPS)), default="loihi2", show_default=True)
+@click.option("--chip", "chip_name", type=Choice(list(CHIPS)), default="loihi2", show_default=True)
 @click.option(
     "--chips", type=click.IntRange(min=1), default=1, show_default=True, help="How many of them there are."
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from snnc.cli import completion
 from snnc.cli.options import example, json_option
 from snnc.cli.show import Column, print_json, print_table
 from snnc.ir.errors import OptionError, did_you_mean
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     epilog=example("snnc ops", "snnc ops neuron", "snnc ops --onnx"),
     short_help="The operations of the .sir language.",
 )
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completion.op_names)
 @click.option("--onnx", is_flag=True, help="List the ONNX operators that can be imported instead.")
 @json_option
 def ops(name: str | None, onnx: bool, as_json: bool) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from snnc.cli import completion
 from snnc.cli.options import (
     FILE,
     DataOptions,
@@ -17,6 +18,7 @@ from snnc.cli.options import (
     network_argument,
     quiet_option,
     registry_with,
+    verbose_option,
 )
 from snnc.cli.progress import Activity
 from snnc.cli.show import Notes
@@ -41,7 +43,12 @@ if TYPE_CHECKING:
 )
 @network_argument
 @click.option(
-    "-p", "--pipeline", required=True, metavar="PASSES", help='Passes to run: "name,name{option=value}".'
+    "-p",
+    "--pipeline",
+    required=True,
+    metavar="PASSES",
+    shell_complete=completion.pipeline,
+    help='Passes to run: "name,name{option=value}".',
 )
 @click.option(
     "-o", "--output", type=FILE, metavar="OUT.sir", help="The file to write.  [default: print the text]"
@@ -54,9 +61,7 @@ if TYPE_CHECKING:
 @click.option("--dump-ir", type=FILE, metavar="DIR", help="Write the graph to this folder after every pass.")
 @click.option("--explain", is_flag=True, help="Say on stderr what passes did not do, and why.")
 @quiet_option
-@click.option(
-    "-v", "--verbose", is_flag=True, help="Show on stderr what every pass did and how long it took."
-)
+@verbose_option
 def opt(
     *,
     network: Path,

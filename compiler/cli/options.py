@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import click
 
-from snnc.ir.errors import ArchiveError, OptionError
+from snnc.ir.errors import ArchiveError, OptionError, closest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,8 +34,24 @@ def example(*lines: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
+class Choice(click.Choice[str]):
+    """One of some names; a refusal says which of them is meant."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            question = closest(str(value), map(str, self.choices)) or ""
+            raise click.BadParameter(
+                f"{error.message} {question.capitalize()}".rstrip(), ctx, param
+            ) from error
+
+
 network_argument = click.argument("network", type=FILE, metavar="NET.sir")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="No notes, warnings or progress bars.")
+verbose_option = click.option(
+    "-v", "--verbose", is_flag=True, help="Show what every pass did and how long it took."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 steps_option = click.option(
     "-T",
@@ -59,14 +75,14 @@ test_data_option = click.option(
 
 metric_option = click.option(
     "--metric",
-    type=click.Choice(["accuracy", "relative_error", "cosine"]),
+    type=Choice(["accuracy", "relative_error", "cosine"]),
     help="What to compare.  [default: accuracy if there are labels, else relative_error]",
 )
 
 
 decode_option = click.option(
     "--decode",
-    type=click.Choice(["mean", "sum", "last"]),
+    type=Choice(["mean", "sum", "last"]),
     help="The answer after t steps: the outputs' mean or sum until then, or step t alone.  "
     "[default: as recorded in NET]",
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from snnc.cli import completion
 from snnc.cli.options import example, json_option, load_option, registry_with
 from snnc.cli.show import Column, plain, print_json, print_table
 
@@ -23,6 +24,7 @@ BOUNDS = {
     "exact": "Decoded values stay exactly as they are.",
     "rounding": "Decoded values stay as they are, up to the rounding of float32.",
     "quantisation": "Decoded values change by what neurons round, and by nothing else.",
+    "weights": "Decoded values change by what weights, thresholds and inputs are rounded to.",
     "not stated": "It does not state how closely decoded values are preserved.",
 }
 
@@ -31,7 +33,7 @@ BOUNDS = {
     epilog=example("snnc passes", "snnc passes choose-thresholds", "snnc passes --load my_pass.py"),
     short_help="The passes and their options.",
 )
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completion.pass_names)
 @load_option
 @json_option
 def passes(name: str | None, load: Sequence[Path], as_json: bool) -> None:

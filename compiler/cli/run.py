@@ -8,6 +8,7 @@ import click
 
 from snnc.cli.options import (
     FILE,
+    Choice,
     DataOptions,
     check_writable,
     data_options,
@@ -76,7 +77,7 @@ MOST_SAMPLES = 4096  # in one run of a backend that takes long to start
 )
 @click.option(
     "--backend",
-    type=click.Choice(["reference", "onnx", "lava"]),
+    type=Choice(["reference", "onnx", "lava"]),
     default="reference",
     show_default=True,
     help="What runs the network; onnx is faster and records nothing, lava is slower and for integers.",

@@ -233,6 +233,16 @@ def test_an_op_acts_on_every_step_by_itself(case: Case) -> None:
     assert_close_on_varying_inputs(case.graph(), case)
 
 
+@pytest.mark.parametrize(("op", "function"), [("max", np.maximum), ("min", np.minimum)])
+def test_a_bound_that_does_not_vary_holds_at_every_step(op: str, function: Any) -> None:
+    b = Builder(N, 4)
+    graph = b.outputs(y=b(op, b.x, np.float32(0.2), expect=True))
+    x = np.random.default_rng(0).normal(size=(5, 3, 4)).astype(np.float32)
+    means = x.cumsum(axis=0) / np.arange(1, 6)[:, None, None]
+    for found in run_both(graph, {"x": x}):
+        np.testing.assert_allclose(found["y"], function(means, 0.2), atol=1e-5)
+
+
 @pytest.mark.parametrize("case", WRAPPED, ids=str)
 def test_an_expectation_node_decodes_to_its_function_of_the_means(case: Case) -> None:
     assert_close_on_varying_inputs(expected(case), case)

@@ -142,13 +142,24 @@ def streams(graph_of: Any) -> tuple[Graph, list[str]]:
     ("graph_of", "function"),
     [
         (lambda b, x, y: b("max", x, y, expect=True), np.maximum),
+        (lambda b, x, y: b("max", x, np.float32(-0.5), expect=True), lambda x, y: np.maximum(x, -0.5)),
+        (lambda b, x, y: b("min", np.float32(0.4), y, expect=True), lambda x, y: np.minimum(0.4, y)),
         (lambda b, x, y: b("mul", x, y, expect=True), np.multiply),
         (lambda b, x, y: b("mul", x, np.float32(3), expect=True), lambda x, y: 3 * x),
         (lambda b, x, y: b("tanh", b("add", x, y), expect=True), lambda x, y: np.tanh(x + y)),
         (lambda b, x, y: b("clip", x, low=None, high=None, expect=True), lambda x, y: x),
         (lambda b, x, y: b("pow", b("abs", x, expect=True), 2.0, expect=True), lambda x, y: x**2),
     ],
-    ids=["homogeneous", "product", "constant factor", "general", "aliasing", "static operand"],
+    ids=[
+        "homogeneous",
+        "bounded below",
+        "bounded above",
+        "product",
+        "constant factor",
+        "general",
+        "aliasing",
+        "static operand",
+    ],
 )
 def test_an_expectation_node_decodes_to_the_function_of_the_means(graph_of: Any, function: Any) -> None:
     graph, names = streams(graph_of)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from conftest import Snnc
 
 
@@ -119,6 +119,90 @@ def test_interrupt(digits: Path, out: Path) -> None:
     assert process.returncode == 130
     assert error == "interrupted\n"
     assert {path.name for path in out.iterdir()} <= {"forever.py", "__pycache__"}
+
+
+WAIT = """
+import os, sys, time
+
+def wait(*arguments, **options):
+    print("waiting", flush=True)
+    time.sleep(60)
+
+{patch}
+from snnc.cli import main
+main(sys.argv[1:])
+"""
+# Right before a file that is written in full takes its place; in the middle of a simulation.
+WRITTEN = "os.fsync = wait"
+OLD = b"the file of before"
+RUNNING = "from snnc.backends.reference import Simulator; Simulator.run = wait"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
+@pytest.mark.parametrize(
+    ("patch", "line", "old"),
+    [
+        (WRITTEN, "compile MODEL -o OUT.sir -q", None),
+        (WRITTEN, "compile MODEL -o OUT.sir -q", OLD),
+        (WRITTEN, "emit NET --backend onnx -o OUT.onnx", OLD),
+        (WRITTEN, "run NET --input DATA -o OUT.npy -T 1 --limit 2", OLD),
+        (WRITTEN, "opt NET -p dce -o OUT.sir", OLD),
+        (WRITTEN, "report NET --model MODEL --data DATA -o OUT.html -T 1 --limit 2 -q", OLD),
+        (RUNNING, "run NET --input DATA -o OUT.npy -q", None),
+        (RUNNING, "eval NET --model MODEL --data DATA -q", None),
+    ],
+)
+def test_interrupted_work_leaves_what_was_there(
+    patch: str, line: str, old: bytes | None, digits: Path, compiled: Path, out: Path
+) -> None:
+    places = {
+        "MODEL": digits / "digits_cnn.onnx",
+        "DATA": digits / "digits_test.npz",
+        "NET": compiled / "cnn.sir",
+    }
+    words = [str(places.get(word, word.replace("OUT", str(out / "result")))) for word in line.split()]
+    results = [word for word in words if word.startswith(str(out))]
+    for result in results if old is not None else ():
+        Path(result).write_bytes(old or b"")
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAIT.format(patch=patch), *words],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=out,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # no threads here
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waiting\n"
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert error.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in error
+    left = {str(path): path.read_bytes() for path in out.iterdir()}
+    assert left == ({} if old is None else dict.fromkeys(results, old))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="opens a POSIX terminal")
+@pytest.mark.parametrize(
+    ("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
+def test_colours_on_a_terminal(environment: dict[str, str], coloured: bool) -> None:
+    """A terminal of its own: colours there, none with NO_COLOR; without one, never."""
+    import pty
+
+    plain = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR")}
+    command = [sys.executable, "-m", "snnc", "passes", "no-such-pass"]
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        command, stderr=follower, env={**plain, "TERM": "xterm-256color", **environment}, close_fds=True
+    )
+    assert process.wait(timeout=60) == 2
+    os.close(follower)
+    shown = os.read(leader, 10_000).decode()
+    os.close(leader)
+    assert "there is no pass 'no-such-pass'" in shown
+    assert bool(re.search("\x1b\\[[0-9;]*3[0-7]m", shown)) is coloured
+    assert (
+        "\x1b" not in subprocess.run(command, capture_output=True, text=True, env=plain, check=False).stderr
+    )
 
 
 def test_files_that_cannot_be_opened(snnc: Snnc, digits: Path, out: Path) -> None:

@@ -60,9 +60,9 @@ def synapse(b: Builder, x: Stream) -> Stream:
 
 
 def alone(block: Block) -> Network:
-    """Return the network in which one block stands between two layers."""
+    """Return the network in which one block stands between layers; what it reads varies in time."""
     b = Builder(np.random.default_rng(zlib.crc32(block.name.encode())), block.opset or OPSET)
-    x = synapse(b, b.image(*SHAPES[block.ranks[-1]]))
+    x = synapse(b, b.op("Relu", synapse(b, b.image(*SHAPES[block.ranks[-1]]))))
     y = block.build(b, x)
     return network(b, [synapse(b, y)], [block])
 

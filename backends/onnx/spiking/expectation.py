@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 class Expectation:
     """O(t) = t F(S(t)/t) - (t-1) F(S(t-1)/(t-1)), S(t) = x(1) + … + x(t).
 
-    A homogeneous F takes S(t) itself; a product of n streams takes S(t) and is divided by t^(n-1).
+    A homogeneous F takes S(t) itself, if all its operands vary; a product of n streams takes S(t) and is
+    divided by t^(n-1).
     """
 
     def __init__(self, model: ModelBuilder, node: Node, moving: int) -> None:
         self.model = model
         self.node = node
         self.degree = moving if node.op.role is Role.MULTILINEAR else None
-        self.unscaled = node.op.homogeneous or self.degree is not None
+        homogeneous = node.op.homogeneous and moving == len(node.operands)
+        self.unscaled = homogeneous or self.degree is not None
 
     def means(self, operand: int, streams: Sequence[str]) -> list[str]:
         """Return what F is applied to at every step, given one operand's x(1) … x(T)."""
