@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from snnc.ir.errors import OptionError, PassError
-from snnc.passes.base import Note, Pass, PassContext
+from snnc.passes.base import Note, Pass, PassContext, Preserves
 from snnc.passes.widths import PAYLOAD_BITS, STATE_BITS, WEIGHT_BITS, Widths, prove_widths
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Fit(Pass):
 
     name: ClassVar[str] = "fit"
     integers: ClassVar[bool] = True
+    preserves: ClassVar[Preserves | None] = Preserves.EXACT
     accumulator: int = STATE_BITS
     membrane: int = STATE_BITS
     weight: int = WEIGHT_BITS

@@ -24,6 +24,7 @@ from snnc.passes.choose_thresholds import ChooseThresholds
 from snnc.passes.correct_charges import CorrectCharges
 from snnc.passes.dce import Dce
 from snnc.passes.expand_levels import ExpandLevels
+from snnc.passes.fit import Fit
 from snnc.passes.fold_pooling import FoldPooling
 from snnc.passes.fuse_batch_norm import FuseBatchNorm
 from snnc.passes.identity_neurons import IdentityNeurons
@@ -67,7 +68,7 @@ def hold(network: Network, method: str, coding: Coding, folder: Path) -> None:
         assert_samples_are_independent(network, graph)
 
 
-INTEGER_PASSES: tuple[Pass, ...] = (QuantiseWeights(), Dce(), Integerise(host_nodes=True), Dce())
+INTEGER_PASSES: tuple[Pass, ...] = (QuantiseWeights(), Dce(), Integerise(host_nodes=True), Dce(), Fit())
 WEIGHTS = 0.2  # of the largest output, at the first two steps: 8 bits, through all layers
 SATURATING = ("if", "qcfs", "ternary")
 """Methods whose neurons send one quantum a step at most, less than calibration saw at its highest."""
