@@ -20,7 +20,7 @@ VARIABLE = "_SNNC_COMPLETE"
 
 @click.command(
     epilog=example(
-        "snnc completion bash               # a script: eval \"$(snnc completion bash)\" in ~/.bashrc",
+        'snnc completion bash               # a script: eval "$(snnc completion bash)" in ~/.bashrc',
         'eval "$(snnc completion zsh)"       # in ~/.zshrc',
         "snnc completion fish > ~/.config/fish/completions/snnc.fish",
     ),
