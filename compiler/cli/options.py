@@ -105,7 +105,7 @@ def timing_options(where: str) -> Callable[[Command], Command]:
         )
         integration = click.option(
             "--integration",
-            type=click.Choice(INTEGRATIONS),
+            type=Choice(INTEGRATIONS),
             help=f"How a step stands for NIR's differential equations.  [default: euler] ({where})",
         )
         return dt(integration(command))

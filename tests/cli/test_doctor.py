@@ -75,7 +75,7 @@ def test_a_network_that_does_not_run(snnc: Snnc, monkeypatch: pytest.MonkeyPatch
     def fail(*arguments: object, **options: object) -> None:
         raise RuntimeError("illegal instruction")
 
-    monkeypatch.setattr("snnc.driver.import_onnx", fail)
+    monkeypatch.setattr("snnc.driver.compile_model", fail)
     assert "does not run: RuntimeError: illegal instruction" in snnc("doctor", code=1).stdout
 
 
