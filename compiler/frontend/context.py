@@ -19,6 +19,7 @@ from snnc.frontend.budget import Budget
 from snnc.ir.errors import SnncError
 from snnc.ir.graph import Value
 from snnc.ir.kernel_types import Array
+from snnc.ir.limits import shape_problem
 from snnc.ir.ops import get_op
 from snnc.ir.shapes import Batch, per_sample
 from snnc.ir.types import DTYPE_NAMES, TensorType, Type
@@ -158,7 +159,9 @@ class NodeContext:
             else value
             for key, value in given.items()
         }
-        return self.graph.append(op, streams, stored, origin=(self.name,))
+        result = self.graph.append(op, streams, stored, origin=(self.name,))
+        problem = shape_problem(result.type.shape)
+        return self.reject(f"its result is too large: {problem}") if problem else result
 
     def _fold(self, name: str, operands: Sequence[Array], given: Mapping[str, Any]) -> Array:
         op = get_op(name)

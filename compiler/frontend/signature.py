@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import onnx
 
 from snnc.ir.errors import ModelError, ShapeError, did_you_mean
+from snnc.ir.limits import shape_problem
 from snnc.ir.shapes import Batch
 from snnc.ir.types import DTYPES, TensorType
 
@@ -86,10 +87,15 @@ def input_types(graph: onnx.GraphProto, pins: Pins) -> dict[str, TensorType]:
     batch = _batch_names(declared, bound)
     shapes = {name: _resolve(shape, pins.get(name), bound, batch) for name, shape in declared.items()}
     _refuse_unknown(declared, shapes)
-    return {
+    types = {
         name: TensorType(_dtype(infos[name]), tuple(dim for dim in shape if not isinstance(dim, Unknown)))
         for name, shape in shapes.items()
     }
+    for name, type_ in types.items():
+        problem = shape_problem(type_.shape)
+        if problem:
+            raise ShapeError(f"input {name!r} is too large: {problem}")
+    return types
 
 
 def _pinned_declaration(info: onnx.ValueInfoProto, pin: Sequence[int | str]) -> Declared:

@@ -234,3 +234,30 @@ def test_a_shape_that_overflows(dims: tuple[int, ...]) -> None:
     del model.graph.initializer[0].dims[:]
     model.graph.initializer[0].dims.extend(dims)
     assert "tensor 'w'" in str(refusal(model))
+
+
+# What is only claimed takes no memory, but has a limit.
+
+
+def test_an_input_beyond_every_limit() -> None:
+    model = onnx_model([helper.make_node("Relu", ["x"], ["y"])], {"x": ["N", 2**31, 2**31]}, ["y"])
+    assert "input 'x' is too large: 4611686018427387904 elements per sample exceed" in str(refusal(model))
+
+
+@pytest.mark.parametrize(
+    ("greedy", "constant"),
+    [
+        (node("Tile", "r many"), [1, 2**21, 2**21]),
+        (node("Expand", "r many"), [1, 2**21, 2**21]),
+        (node("Pad", "r many"), [0, 2**21, 0, 0, 0, 2**21]),
+        (node("Resize", "r - - many", mode="nearest"), [1, 2**21, 2**21]),
+        (node("Resize", "r - many", mode="nearest"), np.array([1, 2**21, 2**21], np.float32)),
+    ],
+    ids=["Tile", "Expand", "Pad", "Resize to sizes", "Resize by scales"],
+)
+def test_a_stream_beyond_every_limit(greedy: onnx.NodeProto, constant: Sequence[int] | Array) -> None:
+    relu = helper.make_node("Relu", ["x"], ["r"], name="relu")
+    model = onnx_model([relu, greedy], {"x": [1, 1, 1]}, [], {"many": np.asarray(constant)})
+    model.graph.output.append(helper.make_empty_tensor_value_info("big"))
+    assert 'node "greedy"' in str(refusal(model))
+    assert "its result is too large" in str(refusal(model))

@@ -10,8 +10,9 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from snnc.frontend.check import check_model
+from snnc.checking import check_model
 from snnc.frontend.handlers import handlers
+from snnc.ir.errors import PassError
 from tests.fuzz.mutation import ABSURD_INTEGERS, ABSURD_NAMES, ABSURD_REALS, Choices
 from tests.fuzz.target import FindingError, Target
 
@@ -36,8 +37,13 @@ MODES = (
 
 
 def feed_model(source: ModelProto | Path) -> None:
-    """Import a model; a reason that hides a failed allocation is a finding."""
-    report = check_model(source)
+    """Import and check a model; a failed allocation behind a reason is a finding, and a pass that failed."""
+    try:
+        report = check_model(source)
+    except PassError as refusal:
+        if "crashed in" in refusal.message or "left a broken graph" in refusal.message:
+            raise FindingError(refusal.message) from refusal
+        raise
     for node in report.nodes:
         if "Unable to allocate" in node.reason:
             raise FindingError(f"{node.op_type}: {node.reason}")
