@@ -36,12 +36,17 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What was found. `problems` are what keeps snnc from working."""
+    """What was found. `lava` is the Python that has it, `no_lava` why there is none.
+
+    `problems` are what keeps snnc from working.
+    """
 
     snnc: str
     python: str
     platform: str
     packages: tuple[Package, ...]
+    lava: str | None
+    no_lava: str | None
     threads: Mapping[str, Any]
     trial: str | None
     seconds: float
@@ -68,6 +73,7 @@ def examine() -> Health:
         platform.python_version(),
         platform.platform(),
         packages,
+        *((None, "not looked for") if broken else look_for_lava()),
         threads,
         trial,
         seconds,
@@ -141,6 +147,17 @@ def numbers(version: str) -> tuple[int, ...]:
     """Return 2.13.0 of `2.13.0+cpu`."""
     found = re.match(r"\d+(\.\d+)*", version)
     return tuple(int(part) for part in found[0].split(".")) if found else ()
+
+
+def look_for_lava() -> tuple[str | None, str | None]:
+    """Return the Python that has Lava, which lives in an environment of its own; or why there is none."""
+    from snnc.backends.lava.session import find_lava_python
+    from snnc.ir.errors import SnncError
+
+    try:
+        return str(find_lava_python()), None
+    except SnncError as error:
+        return None, f"{error.message} ({error.help})"
 
 
 # Threads.

@@ -60,6 +60,7 @@ def show(health: Health) -> None:
         ]
         print_table(columns, rows)
         click.echo()
+    click.echo(f"lava: {one_line(health.lava or str(health.no_lava))}")
     if health.threads:
         pools = "; ".join(f"{pool['library']} {pool['threads']}" for pool in health.threads["libraries"])
         given = "".join(f", {name}={value}" for name, value in health.threads["variables"].items())

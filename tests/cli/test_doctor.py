@@ -11,6 +11,8 @@ import pytest
 from snnc import health
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import Snnc
 
 INSTALLED = ["click>=8.1", "numpy>=2", "onnx>=1.17", 'no-such-package>=1; extra == "exotic"']
@@ -77,6 +79,16 @@ def test_a_network_that_does_not_run(snnc: Snnc, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("snnc.driver.compile_model", fail)
     assert "does not run: RuntimeError: illegal instruction" in snnc("doctor", code=1).stdout
+
+
+@pytest.mark.usefixtures("few")
+def test_lava_lives_in_a_python_of_its_own(
+    snnc: Snnc, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SNNC_LAVA_PYTHON", str(tmp_path / "none"))
+    assert f"\nlava: {tmp_path}/none is no Python with Lava (" in snnc("doctor").stdout
+    monkeypatch.setattr("snnc.backends.lava.session.has_lava", lambda python: True)
+    assert f"\nlava: {tmp_path}/none\n" in snnc("doctor").stdout
 
 
 def test_run_from_the_sources(snnc: Snnc, monkeypatch: pytest.MonkeyPatch) -> None:
