@@ -75,11 +75,11 @@ READING = """## How to read it
   is there from some 16 steps on for the digits CNN, and close to it at T=64 for ResNet-20.
 - With spikes of 0 and 1, thresholds that are chosen for the number of steps (`--thresholds mse -T t`) are
   the best of all up to T=8. With more steps than that they clip on ResNet-20, and a percentile per channel
-  is better: `qcfs`, and still better with delayed readout (SpikingJelly).
+  is better: with delayed readout (SpikingJelly) from T=16 on, without (`qcfs`) from T=32 on.
 - On transformers one bit or sign per step is too little: `ternary` has half of the images at T=64.
 - Max pooling in front of the neuron (`pre_spike_maxpool`, and `LocalThresholdBalancingRecipe`, which does
-  the same) pools currents that come in bursts: on the digits CNN, which has a max pooling layer, both stay
-  ten points below the source network however long they run. ResNet-20 has none.
+  the same) pools currents that come in bursts: on the digits CNN, which has a max pooling layer, both are
+  more than ten points below the source network even at T=64. ResNet-20 has none.
 - Whatever is not a ReLU: snnc compiles all of it. SpikingJelly's recipes each know a list of modules and
   refuse the rest by name. sinabs replaces `nn.ReLU` and leaves everything else as it was, without a word.
 """
