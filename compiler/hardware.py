@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from snnc.ir.errors import OptionError, did_you_mean
 from snnc.passes.dce import Dce
 from snnc.passes.fit import Fit
+from snnc.passes.fuse_batch_norm import FuseBatchNorm
 from snnc.passes.integerise import Integerise
 from snnc.passes.quantise_weights import QuantiseWeights
 
@@ -26,6 +27,7 @@ class Machine:
     def passes(self, *, host_nodes: bool) -> list[Pass]:
         """Return the passes from a spiking network of real weights to one of integers."""
         return [
+            FuseBatchNorm(),  # what no threshold took
             QuantiseWeights(bits=self.weight_bits, width=self.width),
             Integerise(width=self.width, host_nodes=host_nodes),
             Dce(),

@@ -224,7 +224,7 @@ def neuron_problem(node: Node, graph: Graph) -> str | None:
         return "its negative payloads have a quantum of their own"
     if given["scale"] is not None and not (given["scale"] == 1).all():
         return "it sends payloads times a scale; run normalise-thresholds"
-    return "its threshold is negative" if (given["quantum"] < 0).any() else None
+    return None
 
 
 def whole(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from snnc.ir.codebooks import PowerOfTwo
+from snnc.ir.ops.neuron import whole_start
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +28,7 @@ def neuron_saturates(given: Mapping[str, Any], x: Interval, limits: tuple[int, i
     After a step its membrane is at most the larger of what rounding leaves (`above` quanta) and of what it
     was, plus the largest input, less the largest payload; likewise below.
     """
-    q, start = np.asarray(given["quantum"], np.float64), starting_membrane(given)
+    q, start = np.asarray(given["quantum"], np.float64), whole_start(given)
     bias = 0.0 if given["bias"] is None else given["bias"]
     payload = given["codebook"].payload
     below, above = (side * q for side in remainders(given["codebook"]))
@@ -85,12 +86,6 @@ def first_beyond(start: Array, gain: Array, drain: Any, left: Array, limit: floa
         later = np.where(growth > 0, 3 + np.floor(room / growth), np.inf)
     later = np.where(room < 0, 2.0, later)
     return np.where(start + gain > limit, 1.0, later)
-
-
-def starting_membrane(given: Mapping[str, Any]) -> Array:
-    """v(0) = (initial + charge) quantum."""
-    quanta = given["initial"] + (0.0 if given["charge"] is None else given["charge"])
-    return np.asarray(np.multiply(quanta, given["quantum"], dtype=np.float64))
 
 
 @cache

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import networkx as nx
 import numpy as np
 
+from snnc.ir.errors import PassError
 from snnc.ir.op import Role
 from snnc.ir.shapes import concrete
 from snnc.ir.types import SpikeType
 from snnc.passes.analysis import analog_values
 from snnc.passes.currents import NOTHING
+from snnc.passes.rewriter import describe
 from snnc.passes.whole_numbers import LARGEST_EXPONENT
 
 if TYPE_CHECKING:
@@ -38,7 +40,10 @@ MARGIN = 1.02
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """`unit`: the real value of 1, per class of currents; `exponents`: per synapse."""
+    """`unit`: the real value of 1, per class of currents; `exponents`: per synapse.
+
+    A unit is negative where a neuron's threshold is, so that it becomes a positive number of units.
+    """
 
     unit: Array
     exponents: dict[Node, int]
@@ -105,6 +110,22 @@ def thresholds_of(graph: Graph, currents: Currents) -> tuple[Array, Array]:
     return least, most
 
 
+def signs_of(graph: Graph, currents: Currents) -> Array:
+    """Return the sign of the thresholds on each class; `PassError` names a neuron that has another."""
+    least, most = np.full(currents.count, np.inf), np.full(currents.count, -np.inf)
+    for node in graph:
+        if node.op.name != "neuron" or node.operands[0] not in currents.numbers:
+            continue
+        classes = currents.elements(node.operands[0])
+        reached = classes != NOTHING
+        quantum = np.broadcast_to(graph.resolve(node)["quantum"], classes.shape)[reached]
+        np.minimum.at(least, classes[reached], quantum)
+        np.maximum.at(most, classes[reached], quantum)
+        if ((least < 0) & (most > 0)).any():
+            raise PassError(f"{describe(node)}: thresholds on its sum have different signs")
+    return np.where(least < 0, -1.0, 1.0)
+
+
 def threshold_of(node: Node, graph: Graph) -> Array:
     """Return how much current a payload of 1 needs, without leak, bias and what is left from before."""
     given = graph.resolve(node)
@@ -144,7 +165,7 @@ def choose_units(graph: Graph, currents: Currents, *, limit: int, width: int) ->
     for nodes in chooser.clusters():
         chooser.make_finer(nodes)
     chooser.make_exact()
-    return Units(chooser.unit, chooser.exponents)
+    return Units(chooser.unit * signs_of(graph, currents), chooser.exponents)
 
 
 class Chooser:

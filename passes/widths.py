@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snnc.ir.errors import PassError
-from snnc.ir.ops.neuron import MOST_WIDTH
+from snnc.ir.ops.neuron import MOST_WIDTH, whole_start
 from snnc.ir.shapes import concrete, fill_batch
 from snnc.ir.types import SpikeType
 from snnc.passes.analysis import static_values
@@ -21,7 +21,7 @@ from snnc.passes.intervals import (
     with_bias,
 )
 from snnc.passes.rewriter import describe
-from snnc.passes.saturation import lif_saturates, neuron_saturates, starting_membrane
+from snnc.passes.saturation import lif_saturates, neuron_saturates
 from snnc.passes.whole_numbers import LARGEST_EXPONENT
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ class Prover:
             bits = "no width" if width is None else f"{width} bits"
             self._problem(f"{name}: a membrane of {bits}; there are {self.widths.membrane}")
             width = self.widths.membrane
-        starts = given["initial"] if node.op.name == "lif" else starting_membrane(given)
+        starts = given["initial"] if node.op.name == "lif" else whole_start(given)
         bias = np.zeros(()) if given["bias"] is None else given["bias"].astype(np.float64)
         held = {"threshold": whole, "bias": bias, "rest": given.get("rest"), "starting membrane": starts}
         for what, numbers in held.items():

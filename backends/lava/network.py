@@ -12,6 +12,7 @@ import numpy as np
 from snnc.backends.lava.refusals import MOST_PORTS, describe, is_whole
 from snnc.ir.codebooks import Codebook, PowerOfTwo
 from snnc.ir.errors import BackendError
+from snnc.ir.ops.neuron import whole_start
 from snnc.ir.shapes import Batch, batch_axis, concrete, fill_batch
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from snnc.ir.kernel_types import Array
 
 FORMAT = 1
-TOLERANCE = 1e-6  # of a starting membrane that is written as charge in quanta, in single precision
 
 
 class Describer:
@@ -153,7 +153,7 @@ class Describer:
     def attributes(self, node: Node, *, chip: bool) -> dict[str, Any]:
         resolved = fill_batch(self.graph.resolve(node), 1)
         if chip and node.op.name == "neuron":
-            resolved = {**resolved, "start": starting_membrane(node, resolved)}
+            resolved = {**resolved, "start": whole_start(resolved).astype(np.int32)}
             codebook = resolved["codebook"]
             if isinstance(codebook, PowerOfTwo):
                 resolved["members"] = np.array(codebook.members, np.int32)
@@ -183,23 +183,6 @@ class Describer:
 def dtype_of(value: Value) -> str:
     """Return what a stream is sent as."""
     return "int32" if is_whole(value.type) else "float64"
-
-
-def starting_membrane(node: Node, attributes: dict[str, Any]) -> Array:
-    """Return v(0) = (initial + charge) quantum as integers; refuse one that is not whole."""
-    quantum = attributes["quantum"].astype(np.float64)
-    charge = attributes["charge"]
-    start = attributes["initial"] * quantum
-    if charge is not None:
-        start = start + charge.astype(np.float64) * quantum
-    whole = np.rint(start)
-    if np.abs(start - whole).max() > TOLERANCE * np.abs(quantum).max():
-        raise BackendError(
-            f"{describe(node)} starts with a membrane that is not a whole number",
-            help="set initial so that initial times the quantum is whole (0, or 0.5 of an even quantum)",
-        )
-    result: Array = whole.astype(np.int32)
-    return result
 
 
 def operations(node: Node) -> int:

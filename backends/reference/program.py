@@ -166,7 +166,7 @@ def make_state(node: Node, attributes: dict[str, Any], invariant: set[Value], wh
     `whole`: its threshold is an integer.
     """
     if node.op.name == "neuron":
-        return NeuronState(attributes, str(attributes["site"]))
+        return NeuronState(attributes, str(attributes["site"]), whole=whole)
     if node.op.name == "lif":
         return LifState(attributes, whole=whole)
     if node.op.name == "delay":

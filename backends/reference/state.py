@@ -16,6 +16,7 @@ import numpy as np
 
 from snnc.ir.errors import BackendError
 from snnc.ir.op import Role
+from snnc.ir.ops.neuron import whole_start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +41,7 @@ class NeuronState:
     `membrane` is v in units of x; parameters broadcast against x.
     """
 
-    def __init__(self, attributes: dict[str, Any], where: str) -> None:
+    def __init__(self, attributes: dict[str, Any], where: str, *, whole: bool = False) -> None:
         if attributes["quantum"] is None:
             raise BackendError(
                 "a neuron has no threshold yet",
@@ -54,7 +55,7 @@ class NeuronState:
         self.scale: Array | None = attributes["scale"]
         self.negative: Array | None = attributes["negative"]
         self.level_axis: int | None = attributes["level_axis"]
-        self.start = starting_membrane(attributes)
+        self.start = starting_membrane(attributes, whole=whole)
         self.reset: str = attributes["reset"]
         self.limits = membrane_limits(attributes["width"])
         self.membrane: Array = np.empty(0, np.float32)
@@ -108,13 +109,15 @@ def membrane_limits(width: int | None) -> tuple[float, float] | None:
     return None if width is None else (-(2.0 ** (width - 1)), 2.0 ** (width - 1) - 1)
 
 
-def starting_membrane(attributes: dict[str, Any]) -> Array | None:
+def starting_membrane(attributes: dict[str, Any], *, whole: bool = False) -> Array | None:
     """v(0) = (initial + charge) q, per channel; None if it is 0."""
     charge: Array | None = attributes["charge"]
+    if charge is None and not attributes["initial"]:
+        return None
+    if whole:
+        return whole_start(attributes)
     initial = attributes["initial"] * attributes["quantum"]
-    if charge is not None:
-        return np.asarray(initial + charge * attributes["quantum"])
-    return np.asarray(initial) if attributes["initial"] else None
+    return np.asarray(initial if charge is None else initial + charge * attributes["quantum"])
 
 
 class LifState:

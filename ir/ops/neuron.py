@@ -60,6 +60,13 @@ def check_integrates(
             raise TypeInferenceError(f"{what} of {x.dtype} cannot have a {name} of {array.dtype}")
 
 
+def whole_start(given: Mapping[str, Any]) -> Array:
+    """Return v(0) of a neuron on whole numbers: (initial + charge) quantum, rounded, halves to even."""
+    charge = given["charge"]
+    quanta = given["initial"] + (0.0 if charge is None else charge.astype(np.float64))
+    return np.asarray(np.rint(quanta * given["quantum"].astype(np.float64)))
+
+
 def infer_neuron(
     x: TensorType,
     *,
@@ -161,7 +168,8 @@ OPS = (
         "y(t) = scale k(t); v(0) = (initial + charge) quantum. With `negative`, r: below 0, m / quantum is "
         "divided by r in front of Q and k multiplied by r behind it. With `level_axis`: y(t) = 1 on the line "
         "of k(t), 0 on the others. With reset = zero: v(t) = 0 where k(t) != 0; with restart: v(t) = v(0). "
-        "With `width`, w: m(t) is at least -2^(w-1) and at most 2^(w-1) - 1. "
+        "On whole numbers v(0) is rounded, halves to even; with `width`, w: m(t) is at least -2^(w-1) and at "
+        "most 2^(w-1) - 1. "
         "In differential coding: m(t) = v(0) + (v(t-1) - v(0)) t / (t-1) + x(t), bias at t = 1 only; "
         "rho(t) = rho(t-1) + k(t) / t; k(t) = Q±(clip(m(t) / quantum, round(t (lo - rho(t-1))), "
         "round(t (hi - rho(t-1))))), Q± onto K and its negatives, lo and hi the ends of K",

@@ -180,6 +180,13 @@ def test_ties_and_edges_are_decided_on_rational_numbers() -> None:
     assert (below.item(), at.item()) == (0, 1)
 
 
+@pytest.mark.parametrize(("theta", "start"), [(3, 2), (5, 2), (7, 4)])  # 1.5, 2.5, 3.5: halves to even
+def test_a_starting_membrane_is_rounded_to_a_whole_number(theta: int, start: int) -> None:
+    graph = layer([1], "binary", [theta], initial=0.5)
+    sent = Simulator(graph).run(np.array([[1.0]], np.float32), 9, record=["k"]).spikes["k"][:, 0, 0]
+    assert sent.tolist() == scalar_neuron([1] * 9, Binary(), theta, 0, start, "subtract", 24)
+
+
 def scalar_lif(currents: Sequence[int], theta: int, decay: int, rest: int) -> list[int]:
     v, sent = 0, []
     for x in currents:

@@ -108,15 +108,6 @@ def test_a_network_of_real_weights_is_refused_node_by_node(tmp_path: Path) -> No
     assert contents(tmp_path) == {}
 
 
-def test_a_membrane_that_does_not_start_whole_is_refused(tmp_path: Path) -> None:
-    net = networks.Builder("odd")
-    current = net.synapse("linear", net.encode(net.input(4)), 3, 4)
-    odd = np.full((1, 3), 7, np.int32)
-    net.answer(net.add("neuron", current, codebook=MultiSpike(0, 3), quantum=odd, initial=0.5, name="relu"))
-    with pytest.raises(BackendError, match="neuron relu starts with a membrane that is not a whole number"):
-        write_lava(net.done(), 4, tmp_path)
-
-
 def test_thresholds_of_real_numbers_are_refused(tmp_path: Path) -> None:
     net = networks.Builder("real")
     spikes = net.encode(net.input(4))

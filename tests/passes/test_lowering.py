@@ -138,6 +138,24 @@ def test_with_host_nodes_only_synapses_are_integers(calibration: np.ndarray) -> 
             assert hosted.resolve(node)["weight"].dtype == np.int8
 
 
+WAYS = {
+    "if": {"method": "if", "thresholds": "mse"},  # membranes start charged, which whole numbers round
+    "qcfs": {"method": "qcfs"},
+    "ternary": {"method": "ternary"},
+    "ecmt-top": {"method": "ecmt-top"},
+    "batch norm in thresholds": {"batch_norm": "thresholds"},
+    "restart": {"reset": "restart"},
+}
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_networks_of_every_method_become_integers(name: str, calibration: np.ndarray) -> None:
+    real = snnc.compile(DIGITS / "digits_cnn.onnx", calibration, **WAYS[name])
+    integers = snnc.compile(DIGITS / "digits_cnn.onnx", calibration, target="loihi2", **WAYS[name])
+    assert accuracy(integers, 8, 100) >= accuracy(real, 8, 100) - 0.03
+    assert "batch_norm" not in ops(integers)
+
+
 # Units.
 
 
@@ -192,6 +210,21 @@ def test_sums_of_any_spikes_fit_the_width() -> None:
             rows_of(node, graph).worst / units.unit[currents.channels(node)] for node in currents.first
         )
         assert worst.max() <= 2 ** (width - 1) - 1
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_negative_threshold_turns_the_weights_round(sign: int) -> None:
+    """It mirrors a neuron; in units of the other sign it is positive, and payloads are the same."""
+    b = Builder(N, 3)
+    spikes = b("neuron", b.x, codebook=MultiSpike(-7, 7), quantum=np.ones((1, 3), np.float32), name="in")
+    current = b("linear", spikes, weight=np.array([[1, 1, -1], [0, 3, 3]], np.float32) / 2, name="sum")
+    quantum = np.array([[1.5, sign * 2.5]], np.float32)
+    graph = b.outputs(k=b("neuron", current, codebook=MultiSpike(-7, 7), quantum=quantum, name="out"))
+    integers, _ = applied(
+        graph, QuantiseWeights(rounding="nearest"), Integerise(), calibration=RampCalibration()
+    )
+    x = np.random.default_rng(2).normal(0, 4, (20, 3)).astype(np.float32)
+    np.testing.assert_array_equal(*(Simulator(one).run(x, 5).outputs["k"] for one in (graph, integers)))
 
 
 # Spelling out.
