@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from snnc.backends.lava.chain import chain_of
@@ -48,4 +49,5 @@ def link_data(number: int, link: Link, weights: dict[str, Array]) -> dict[str, A
         "reads": list(link.reads),
         "shape": list(link.shape),
         "threshold": link.threshold,
+        "operations": math.prod(link.shape) * link.weight[0].size,
     }
