@@ -35,7 +35,7 @@ STEPS = 8
 OURS, STOCK = (2, 66), (2, 10)
 ROUNDS = 3
 MARKS = ("<!-- lava times -->\n", "<!-- end of lava times -->\n")
-HEAD = "| network | layers | processes | Lava processes of its own | ms per step | of its own | ratio |\n"
+HEAD = "| network | layers | processes | ms per step | Lava's processes | ms per step | ratio |\n"
 # Input, then channels and stride of 3 x 3 convolutions, then ten outputs.
 NETWORKS: dict[str, tuple[tuple[int, int, int], Sequence[tuple[int, int]]]] = {
     "8 x 8, 4 convolutions": ((1, 8, 8), ((16, 1), (16, 1), (32, 2), (32, 1))),
@@ -44,7 +44,7 @@ NETWORKS: dict[str, tuple[tuple[int, int, int], Sequence[tuple[int, int]]]] = {
 
 
 def chain(image: tuple[int, int, int], layers: Sequence[tuple[int, int]]) -> Graph:
-    """Return a chain that Lava's own processes can run: binary spikes, hard reset, one threshold per layer."""
+    """Return a chain for Lava's own processes as well: binary spikes, hard reset, one threshold per layer."""
     random = np.random.default_rng(0)
     graph = Graph("chain")
 
@@ -117,8 +117,9 @@ def row(name: str, python: Path) -> str:
             runner.time(x, expected)
         print(f"{name}: {ours.slopes[-1] * 1e3:.2f} and {own.slopes[-1] * 1e3:.2f} ms", file=sys.stderr)
     ratio = own.milliseconds / ours.milliseconds
-    times = f"{ours.milliseconds:.1f} | {own.milliseconds:.1f} | {ratio:.1f}"
-    return f"| {name} | {len(layers) + 1} | {ours.processes} | {own.processes} | {times} |\n"
+    cells = [name, len(layers) + 1, ours.processes, f"{ours.milliseconds:.1f}"]
+    cells += [own.processes, f"{own.milliseconds:.1f}", f"{ratio:.1f}"]
+    return f"| {' | '.join(map(str, cells))} |\n"
 
 
 def main() -> None:

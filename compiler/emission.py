@@ -114,8 +114,8 @@ def write_netx(graph: Graph, options: EmitOptions, file: BinaryIO) -> str:
 TARGETS: dict[str, AnyTarget] = {
     "onnx": Target("onnx", ".onnx", write_onnx),
     "nir": Target("nir", ".nir", write_nir, frozenset({"dt", "integration", "feedback"})),
-    "lava": FolderTarget("lava", "network.json", write_lava, frozenset({"varying", "stock"})),
-    "netx": Target("netx", ".net", write_netx),
+    "lava": FolderTarget("lava", "network.json", write_lava, frozenset({"stock"})),
+    "netx": Target("netx", ".net", write_netx, frozenset()),
 }
 
 
