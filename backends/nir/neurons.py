@@ -127,8 +127,11 @@ def leaky(writer: Writer, numbers: dict[str, Array], fires: Array, v_reset: Arra
             "a membrane that forgets all in one step has no time constant",
             help="emit with --integration euler",
         )
+    tau = writer.timing.tau(leak)
+    if ((1 - writer.timing.decay(tau)).astype(np.float32) != leak).any():
+        raise InexpressibleError("no time constant gives back its leak to the last bit")
     return writer.nir.LIF(
-        tau=writer.timing.tau(leak),
+        tau=tau,
         r=numbers["gain"] / share,
         v_leak=numbers["bias"] / share,
         v_threshold=fires,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.fuzz import data_files, onnx_files, onnx_graphs, pipelines, sir_archives, sir_texts
+from tests.fuzz import data_files, nir_files, onnx_files, onnx_graphs, pipelines, sir_archives, sir_texts
 
 if TYPE_CHECKING:
     from tests.fuzz.target import Target
@@ -17,6 +17,7 @@ TARGETS: dict[str, Target] = {
         sir_texts.TARGET,
         sir_archives.TARGET,
         data_files.TARGET,
+        nir_files.TARGET,
         pipelines.PIPELINES,
         pipelines.OPTIONS,
     )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import nir
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis.strategies import floats, just
 
 from snnc.backends.nir import Timing
 from snnc.backends.nir.emit import emit_nir, nir_bytes
@@ -206,6 +208,20 @@ def test_any_time_step_says_the_same(dt: float, integration: Any, tmp_path: Path
         assert graph.resolve(before)[name].ravel() == back.resolve(after)[name].ravel(), name
 
 
+@settings(deadline=None)
+@given(
+    leak=just(0.0) | floats(2.0**-28, 1, width=32, exclude_max=True),
+    gain=floats(2.0**-20, 2.0**20, width=32),
+    dt=floats(1e-6, 10),
+)
+def test_time_constants_keep_every_bit_of_a_leak_and_a_gain(leak: float, gain: float, dt: float) -> None:
+    timing = Timing(dt)
+    tau = timing.tau(np.float64(leak))
+    share = timing.decay(tau)
+    assert np.float32(1 - share) == np.float32(leak)
+    assert np.float32(share * (np.float64(gain) / (1 - np.float64(leak)))) == np.float32(gain)
+
+
 REFUSED: dict[str, tuple[Callable[[Builder], Value], str]] = {
     "payloads": (
         lambda b: b("neuron", b.x, codebook=MultiSpike(0, 3, "nearest"), quantum=ones(1)),
@@ -223,6 +239,10 @@ REFUSED: dict[str, tuple[Callable[[Builder], Value], str]] = {
     "a late reset": (lambda b: b("lif", b.x, threshold=ones(1), delayed=True), "reset at once"),
     "a start elsewhere": (lambda b: b("lif", b.x, threshold=ones(1), initial=0.5), "where a membrane starts"),
     "a leak that grows": (lambda b: b("lif", b.x, threshold=ones(1), leak=ones(1.5)), "0 to 1 of its"),
+    "a leak next to none": (
+        lambda b: b("lif", b.x, threshold=ones(1), leak=ones(1e-12)),
+        "to the last bit",
+    ),
     "a leak and subtraction": (
         lambda b: b("lif", b.x, threshold=ones(1), leak=ones(0.5), reset="soft"),
         "this one by subtraction",

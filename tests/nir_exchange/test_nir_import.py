@@ -216,6 +216,14 @@ def test_feedback_of_another_size_than_the_threshold_is_rejected(tmp_path: Path)
         imported(net, tmp_path, dt=1)
 
 
+def test_feedback_past_the_scale_is_another_cycle(tmp_path: Path) -> None:
+    net = chain(nir.I(full(1, 3)), nir.Threshold(full(1, 3)))
+    net.nodes["back"] = nir.Scale(full(-1, 3))
+    net.edges += [("node_2", "back"), ("back", "node_1"), ("node_2", "node_1")]
+    with pytest.raises(UnsupportedOpError, match="part of a cycle"):
+        imported(net, tmp_path, dt=1)
+
+
 def test_feedback_that_subtracts_the_threshold_is_one_neuron(tmp_path: Path) -> None:
     net = chain(nir.I(full(1, 3)), nir.Threshold(full(1, 3)))
     net.nodes["back"] = nir.Scale(full(-1, 3))

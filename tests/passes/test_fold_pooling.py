@@ -46,3 +46,39 @@ def test_a_layer_that_would_become_too_large_stays(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(fold_pooling, "LARGEST_WEIGHT", 500)
     _, notes = applied(pooled((6, 8)), FoldPooling())
     assert [note.reason for note in notes] == ["the composed layer would have more than 500 weights"]
+
+
+def convolved(kernel: tuple[int, int], **given: tuple[int, ...] | int) -> Graph:
+    """relu, avg_pool, conv on N x 4 x 6 x 8."""
+    b = Builder(N, 4, 6, 8)
+    random = np.random.default_rng(1)
+    group = given.get("group", 1)
+    assert isinstance(group, int)
+    mean = b("avg_pool", b("relu", b.x), kernel=kernel, strides=kernel, pads=(0, 0, 0, 0))
+    weight = random.standard_normal((6, 4 // group, 2, 2)).astype(np.float32)
+    bias = random.standard_normal(6).astype(np.float32)
+    return b.outputs(y=b("conv", mean, weight=weight, bias=bias, **given))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "given"),
+    [
+        ((2, 2), {}),
+        ((2, 4), {"strides": (1, 1), "pads": (1, 0, 0, 1)}),
+        ((1, 2), {"strides": (2, 1), "pads": (1, 1, 1, 1)}),
+        ((3, 2), {"group": 2}),
+    ],
+    ids=str,
+)
+def test_a_convolution_takes_pooling_in(kernel: tuple[int, int], given: dict[str, tuple[int, ...]]) -> None:
+    before = convolved(kernel, **given)
+    after, _ = applied(before, FoldPooling())
+    assert ops(after) == ["relu", "conv"]
+    assert_same_function(before, after)
+
+
+def test_a_convolution_with_taps_apart_stays() -> None:
+    graph = convolved((2, 2), dilations=(2, 2))
+    after, notes = applied(graph, FoldPooling())
+    assert ops(after) == ["relu", "avg_pool", "conv"]
+    assert [note.reason for note in notes] == ["the taps of the convolution behind it are apart"]

@@ -247,3 +247,26 @@ def test_impossible_levels_are_refused(levels: int) -> None:
     with pytest.raises(OptionError, match=rf"2\^{levels} payloads") as caught:
         InsertNeurons(levels=levels)
     assert caught.value.help == "give 1 to 15 levels"
+
+
+def pooled(b: Builder) -> Value:
+    x = b("relu", b("conv", b.x, weight=np.ones((2, 1, 1, 1), np.float32)), name="relu")
+    x = b("avg_pool", x, kernel=(2, 2), strides=(2, 2), pads=(0, 0, 0, 0))
+    return b("linear", b("reshape", x, shape=(N, 8)), weight=np.ones((3, 8), np.float32))
+
+
+@pytest.mark.parametrize(("choice", "neurons"), [("neuron", 2), ("current", 1)])
+def test_a_layer_may_read_the_mean_of_spikes_as_it_is(choice: Any, neurons: int) -> None:
+    b = Builder(N, 1, 4, 4)
+    graph, _ = applied(b.outputs(y=pooled(b)), InsertNeurons(codebook="binary", pooled=choice))
+    assert ops(graph).count("neuron") == neurons
+
+
+def test_only_what_pools_spikes_is_read_as_it_is() -> None:
+    b = Builder(N, 1, 4, 4)
+    mean = b(
+        "avg_pool", b("conv", b.x, weight=np.ones((2, 1, 1, 1), np.float32)), kernel=(2, 2), strides=(2, 2)
+    )
+    graph = b.outputs(y=b("linear", b("reshape", mean, shape=(N, 8)), weight=np.ones((3, 8), np.float32)))
+    spiking, _ = applied(graph, InsertNeurons(codebook="binary", pooled="current"))
+    assert ops(spiking).count("neuron") == 1

@@ -64,6 +64,10 @@ def flatten(b: Builder, x: Value, size: int) -> Value:
     return b("reshape", x, shape=(N, size))
 
 
+def halved(b: Builder) -> Value:
+    return b("avg_pool", images(b), kernel=(2, 2), strides=(2, 2))
+
+
 # Every scale disappears into a synapse: no factor is left.
 FOLDED: dict[str, Callable[[Builder], Value]] = {
     "conv": lambda b: conv(b, images(b)),
@@ -104,6 +108,8 @@ FOLDED: dict[str, Callable[[Builder], Value]] = {
     "depth to space, conv": lambda b: b(
         "conv", b("depth_to_space", neuron(b, b.x, 1, 1, 1, 1), block=2), weight=weight(3, 1, 2, 2)
     ),
+    "average pool, conv": lambda b: conv(b, halved(b)),
+    "average pool, flatten, linear": lambda b: dense(b, flatten(b, halved(b), 16)),
     "tile, conv": lambda b: conv(b, b("tile", images(b), repeats=(1, 2, 1, 1))),
 }
 

@@ -111,9 +111,12 @@ def join(flat: Flat, cycle: set[str]) -> bool:
         return False
     integrator, threshold, back = kinds["I"], kinds["Threshold"], kinds["Scale"]
     inner = {(integrator, threshold), (threshold, back), (back, integrator)}
-    if {
-        edge for edge in flat.edges if {integrator, back} & {edge[0]} or edge[1] in (threshold, back)
-    } != inner:
+    touching = {
+        (source, target)
+        for source, target in flat.edges
+        if source in (integrator, back) or target in (threshold, back) or {source, target} <= cycle
+    }
+    if touching != inner:
         return False
     flat.nodes[threshold] = Subtracting(
         flat.nodes[integrator],

@@ -61,7 +61,8 @@ def read_nir(path: str | Path) -> Any:
         problem = unsound(path)
         if problem is not None:
             raise ModelError(problem, where=where)
-        graph = nir.read(path, type_check=False)
+        with np.errstate(all="ignore"):  # it computes shapes from whatever the file says
+            graph = nir.read(path, type_check=False)
     except ModelError:
         raise
     except _MISFITS as misfit:
