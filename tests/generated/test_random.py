@@ -50,6 +50,36 @@ def test_laws(pytestconfig: pytest.Config, tmp_path: Path) -> None:
     some(pytestconfig, every_law)()
 
 
+def test_the_networks_have_every_topology(pytestconfig: pytest.Config) -> None:
+    """Several inputs and outputs, branches, merged streams, shared weights, products, and integers."""
+    seen: set[str] = set()
+
+    @given(networks())
+    def look(network: Network) -> None:
+        graph = network.model.graph
+        weights = {tensor.name for tensor in graph.initializer}
+        read = [name for node in graph.node for name in dict.fromkeys(node.input)]
+        streams = [{name for name in node.input if name and name not in weights} for node in graph.node]
+        seen.update(
+            name
+            for name, there in {
+                "inputs": len(graph.input) > 1,
+                "outputs": len(graph.output) > 1,
+                "integers": any(item.type.tensor_type.elem_type == 7 for item in graph.input),
+                "branches": any(read.count(name) > 1 for name in read if name not in weights),
+                "merged": any(len(each) > 1 for each in streams),
+                "shared weights": any(read.count(name) > 1 for name in weights),
+                "quantisers": network.quantises,
+            }.items()
+            if there
+        )
+
+    some(pytestconfig, look)()
+    assert seen == {
+        "inputs", "outputs", "integers", "branches", "merged", "shared weights", "quantisers"
+    }  # fmt: skip
+
+
 COMPILE = """
 import sys
 from pathlib import Path
