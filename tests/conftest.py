@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run, however slow the machine; `make laws` and `make fuzz` look for new ones.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 # Before numpy is imported: small products gain nothing from threads, and where cores are busy its threads
 # wait for each other, ten times as long as they compute.
