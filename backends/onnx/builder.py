@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -15,7 +16,7 @@ from snnc.ir.shapes import Batch, batch_axis
 from snnc.ir.types import DTYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from snnc.ir.graph import Graph, Node, Value
     from snnc.ir.kernel_types import Array
@@ -31,7 +32,7 @@ class ModelBuilder:
     """The ONNX graph being written: its nodes in order, its small constants and its weights.
 
     `weights` are arrays of the SIR graph, by reference; their initializers carry no data. The inputs in
-    `timed` have a further axis in front, time.
+    `timed` have a further axis in front, time. With a `precision`, f32 and i32 constants are written in it.
     """
 
     def __init__(self, graph: Graph, reserved: Iterable[str], timed: frozenset[str] = frozenset()) -> None:
@@ -40,10 +41,12 @@ class ModelBuilder:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self.weights: dict[str, Array] = {}
+        self.precision: np.dtype[Any] | None = None
         self._taken = set(reserved)
         self._scope = ""
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
-        self._tensors: dict[tuple[str, bool], str] = {}
+        self._tensors: dict[tuple[str, bool, np.dtype[Any] | None], str] = {}
+        self._casts: dict[tuple[str, np.dtype[Any]], str] = {}
         self._batch_size = ""
 
     def enter(self, node: Node) -> None:
@@ -53,6 +56,18 @@ class ModelBuilder:
     def leave(self) -> None:
         """Name what follows after no node of the source model."""
         self._scope = self.graph.name
+
+    @contextmanager
+    def computing(self, precision: np.dtype[Any] | None) -> Iterator[None]:
+        """Write constants in this precision (None: as they are) meanwhile."""
+        before, self.precision = self.precision, precision
+        yield
+        self.precision = before
+
+    @property
+    def real(self) -> int:
+        """Return ONNX's element type of real numbers."""
+        return helper.np_dtype_to_tensor_dtype(self.precision or np.dtype(np.float32))
 
     def unique(self, hint: str) -> str:
         """Return a name like the hint that nothing in the model bears yet."""
@@ -79,6 +94,13 @@ class ModelBuilder:
         self.nodes.append(node)
         return tuple(outputs)
 
+    def cast(self, value: str, dtype: np.dtype[Any]) -> str:
+        """Return the value in another element type; every cast is written once."""
+        if (value, dtype) not in self._casts:
+            to = helper.np_dtype_to_tensor_dtype(dtype)
+            self._casts[value, dtype] = self.add("Cast", [value], to=to)
+        return self._casts[value, dtype]
+
     def rename(self, value: str, name: str) -> None:
         """Offer a value under a further name."""
         self.nodes.append(helper.make_node("Identity", [value], [name], f"{name}:Identity"))
@@ -87,13 +109,17 @@ class ModelBuilder:
 
     def constant(self, array: Array, hint: str = "constant") -> str:
         """Return the name of an initializer that holds the array; equal small arrays share one."""
-        array = np.asarray(array)
+        array = self._precise(np.asarray(array))
         if array.size > SHARED_ELEMENTS:
             return self._weight(array, hint)
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
             self._constants[key] = self._new_constant(array, hint)
         return self._constants[key]
+
+    def _precise(self, array: Array) -> Array:
+        convertible = array.dtype in (np.float32, np.int32)
+        return array.astype(self.precision) if self.precision is not None and convertible else array
 
     def _new_constant(self, array: Array, hint: str) -> str:
         if array.size > INLINE_ELEMENTS:
@@ -121,7 +147,16 @@ class ModelBuilder:
 
     def scalar(self, value: float, like: Value) -> str:
         """Return the name of a scalar with the element type of a value."""
-        return self.constant(np.array(value, DTYPES[like.type.dtype]))
+        dtype = DTYPES[like.type.dtype]
+        return (
+            self.number(value)
+            if dtype == np.float32 or self.precision
+            else self.constant(np.array(value, dtype))
+        )
+
+    def number(self, value: float) -> str:
+        """Return the name of a real scalar."""
+        return self.constant(np.asarray(value, self.precision or np.float32))
 
     def tensor(self, node: Node, attribute: str) -> str:
         """Return the name of the initializer for a tensor attribute; empty where it is absent."""
@@ -145,10 +180,11 @@ class ModelBuilder:
         return reference.name
 
     def _initializer(self, name: str, *, transposed: bool) -> str:
-        if (name, transposed) not in self._tensors:
+        key = (name, transposed, self.precision)
+        if key not in self._tensors:
             array = self.graph.tensors[name]
-            self._tensors[name, transposed] = self.constant(array.T if transposed else array, name)
-        return self._tensors[name, transposed]
+            self._tensors[key] = self.constant(array.T if transposed else array, name)
+        return self._tensors[key]
 
     # Shapes.
 
@@ -196,8 +232,8 @@ class ModelBuilder:
 Emitter: TypeAlias = Callable[[ModelBuilder, "Node", Sequence[str]], str]
 
 
-def value_info(name: str, type: Type) -> onnx.ValueInfoProto:
+def value_info(name: str, type: Type, dtype: np.dtype[Any] | None = None) -> onnx.ValueInfoProto:
     """Return the declaration of an ONNX input or output; `N` and its multiples stay symbolic."""
-    element = helper.np_dtype_to_tensor_dtype(DTYPES[type.dtype])
+    element = helper.np_dtype_to_tensor_dtype(dtype or DTYPES[type.dtype])
     dims = [str(dim) if isinstance(dim, Batch) else dim for dim in type.shape]
     return helper.make_tensor_value_info(name, element, dims)

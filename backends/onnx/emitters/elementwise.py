@@ -38,7 +38,8 @@ def silu(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
 
 def cast(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
     to = DTYPES[model.graph.resolve(node)["to"]]
-    return model.add("Cast", inputs, to=helper.np_dtype_to_tensor_dtype(np.dtype(to)))
+    real = model.real if to == np.float32 else helper.np_dtype_to_tensor_dtype(np.dtype(to))
+    return model.add("Cast", inputs, to=real)
 
 
 def mod(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:

@@ -70,10 +70,9 @@ def power_of_two(model: ModelBuilder, membrane: str, codebook: PowerOfTwo) -> st
     for k in range(codebook.levels):
         edge = 2**k - 0.5 if codebook.firing == "below" else 0.75 * 2**k
         edge = codebook.dead_zone if k == 0 else max(edge, codebook.dead_zone)
-        reached = model.add("GreaterOrEqual", [size, model.constant(np.asarray(edge, np.float32))])
-        step = np.asarray(2**k - 2 ** (k - 1) if k else 1, np.float32)
-        number = model.add("Cast", [reached], to=TensorProto.FLOAT)
-        terms.append(model.add("Mul", [number, model.constant(step)]))
+        reached = model.add("GreaterOrEqual", [size, model.number(edge)])
+        step = model.number(2**k - 2 ** (k - 1) if k else 1)
+        terms.append(model.add("Mul", [model.add("Cast", [reached], to=model.real), step]))
     payload = model.add("Sum", terms)
     return model.add("Mul", [payload, model.add("Sign", [membrane])]) if codebook.signed else payload
 

@@ -15,37 +15,38 @@ if TYPE_CHECKING:
 
 
 def conv(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
-    attributes = model.graph.resolve(node)
-    return model.add(
-        "Conv",
-        [inputs[0], model.tensor(node, "weight"), model.tensor(node, "bias")],
-        **{name: attributes[name] for name in ("strides", "pads", "dilations", "group")},
-    )
+    return windowed(model, node, [inputs[0], model.tensor(node, "weight"), model.tensor(node, "bias")])
 
 
-def conv_transpose(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
+def windowed(model: ModelBuilder, node: Node, operands: Sequence[str]) -> str:
+    """Write a convolution, transposed or not, of x, W and b."""
     attributes = model.graph.resolve(node)
+    names = ("strides", "pads", "dilations", "output_padding", "group")
     return model.add(
-        "ConvTranspose",
-        [inputs[0], model.tensor(node, "weight"), model.tensor(node, "bias")],
-        **{name: attributes[name] for name in ("strides", "pads", "dilations", "output_padding", "group")},
+        "Conv" if node.op.name == "conv" else "ConvTranspose",
+        operands,
+        **{name: attributes[name] for name in names if name in attributes},
     )
 
 
 def linear(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
     """One Gemm over all rows: it reads W as it lies in memory, where MatMul might need a copy."""
-    x, shape = node.operands[0].type.shape, node.result.type.shape
     weight, transposed = model.matrix(node, "weight")
-    operands, order = [weight, model.tensor(node, "bias")], int(not transposed)
+    return rows_times(model, node, [inputs[0], weight, model.tensor(node, "bias")], transposed=transposed)
+
+
+def rows_times(model: ModelBuilder, node: Node, operands: Sequence[str], *, transposed: bool) -> str:
+    """Write a linear layer of x, W (or Wᵀ) and b."""
+    x, shape = node.operands[0].type.shape, node.result.type.shape
     if len(x) == 2:
-        return model.add("Gemm", [inputs[0], *operands], transB=order)
-    rows = model.reshape(inputs[0], (element_count(x[:-1]), x[-1]))
-    return model.reshape(model.add("Gemm", [rows, *operands], transB=order), shape)
+        return model.add("Gemm", operands, transB=int(not transposed))
+    rows = model.reshape(operands[0], (element_count(x[:-1]), x[-1]))
+    return model.reshape(model.add("Gemm", [rows, *operands[1:]], transB=int(not transposed)), shape)
 
 
 EMITTERS: dict[str, Emitter] = {
     "conv": conv,
-    "conv_transpose": conv_transpose,
+    "conv_transpose": conv,
     "linear": linear,
     "matmul": one_node("MatMul"),
 }

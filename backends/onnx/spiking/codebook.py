@@ -18,25 +18,20 @@ if TYPE_CHECKING:
     from snnc.ir.shapes import Shape
 
 
-def number(model: ModelBuilder, value: float) -> str:
-    """Return the name of a scalar."""
-    return model.constant(np.asarray(value, np.float32))
-
-
 def clip(model: ModelBuilder, u: str, codebook: Codebook) -> str:
     payload = codebook.payload
-    return model.add("Clip", [u, number(model, payload.lo), number(model, payload.hi)])
+    return model.add("Clip", [u, model.number(payload.lo), model.number(payload.hi)])
 
 
 def binary(model: ModelBuilder, u: str, codebook: Binary, shape: Shape) -> str:
-    reached = model.add("GreaterOrEqual", [u, number(model, 1)])
-    return model.add("Cast", [reached], to=TensorProto.FLOAT)
+    reached = model.add("GreaterOrEqual", [u, model.number(1)])
+    return model.add("Cast", [reached], to=model.real)
 
 
 def towards_zero(model: ModelBuilder, u: str, codebook: Codebook, shape: Shape) -> str:
     """Clip, then drop what is behind the point: a cast to integers does that."""
     whole = model.add("Cast", [clip(model, u, codebook)], to=TensorProto.INT32)
-    return model.add("Cast", [whole], to=TensorProto.FLOAT)
+    return model.add("Cast", [whole], to=model.real)
 
 
 def multi(model: ModelBuilder, u: str, codebook: MultiSpike, shape: Shape) -> str:
@@ -66,8 +61,8 @@ def looked_up(model: ModelBuilder, u: str, codebook: Codebook, shape: Shape, par
     entries = np.concatenate([np.arange(high + 1), np.arange(low, 0)]).astype(np.float32) / parts
     row = (codebook.quantise(entries) + np.float32(0)).reshape(1, -1)
     table = model.constant(row, f"{codebook.name}.table")
-    scaled = model.add("Mul", [u, number(model, parts)])
-    bounded = model.add("Clip", [scaled, number(model, low), number(model, high)])
+    scaled = model.add("Mul", [u, model.number(parts)])
+    bounded = model.add("Clip", [scaled, model.number(low), model.number(high)])
     index = model.add("Reshape", [model.add("Cast", [bounded], to=TensorProto.INT32), model.ints([1, -1])])
     return model.reshape(model.add("GatherElements", [table, index], axis=1), shape)
 
@@ -90,4 +85,4 @@ def to_lines(model: ModelBuilder, payload: str, codebook: PowerOfTwo, axis: int,
     members = np.array(codebook.members, np.float32).reshape(-1, *[1] * (rank - axis - 1))
     beside = model.add("Unsqueeze", [payload, model.ints([axis + 1])])
     lines = model.add("Equal", [beside, model.constant(members)])
-    return model.add("Cast", [lines], to=TensorProto.FLOAT)
+    return model.add("Cast", [lines], to=model.real)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from onnx import helper
 
@@ -12,9 +13,11 @@ from snnc.backends.onnx.builder import ModelBuilder, value_info
 from snnc.backends.onnx.emit import EmittedModel, finished_model
 from snnc.backends.onnx.emitters import EMITTERS
 from snnc.backends.onnx.spiking.codebook import QUANTISERS
+from snnc.backends.onnx.spiking.exact import EXACT_EMITTERS, synapse_in_digits
 from snnc.backends.onnx.spiking.expectation import Expectation, means, prefix_sums
 from snnc.backends.onnx.spiking.folding import can_fold
 from snnc.backends.onnx.spiking.neuron import Lif, Neuron, delay
+from snnc.backends.onnx.spiking.precision import Plan, plan_precision
 from snnc.backends.onnx.spiking.streams import Streams
 from snnc.ir.errors import BackendError, OptionError
 from snnc.ir.op import Role
@@ -24,8 +27,10 @@ from snnc.ir.types import DTYPES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     import onnx
 
+    from snnc.backends.onnx.builder import Emitter
     from snnc.ir.decode import Decode
     from snnc.ir.graph import Graph, Node, Value
 
@@ -42,9 +47,10 @@ class SpikingModel(EmittedModel):
 class Unroller:
     """Writes one node after the other, for all steps."""
 
-    def __init__(self, model: ModelBuilder, steps: int) -> None:
+    def __init__(self, model: ModelBuilder, steps: int, plan: Plan) -> None:
         self.model = model
-        self.streams = Streams(model, steps)
+        self.plan = plan
+        self.streams = Streams(model, steps, plan.carries)
         self.stepwise = wanted_stepwise(model.graph)
         self.steps = steps
 
@@ -71,8 +77,15 @@ class Unroller:
         return not in_steps or all(self.streams.is_folded(value) for value in moving)
 
     def pure(self, node: Node) -> None:
-        emitter = EMITTERS[node.op.name]
+        emitter = self.emitter(node)
         self.every_step(node, lambda inputs: emitter(self.model, node, inputs))
+
+    def emitter(self, node: Node) -> Emitter:
+        """Return how a node without memory is written."""
+        if node in self.plan.digits:
+            return partial(synapse_in_digits, self.plan.digits[node])
+        exact = EXACT_EMITTERS.get(node.op.name) if self.model.precision is not None else None
+        return exact or EMITTERS[node.op.name]
 
     def expectation(self, node: Node) -> None:
         """F of the means, step by step, and the differences of neighbours."""
@@ -81,7 +94,7 @@ class Unroller:
         if not moving or self.steps == 1:
             self.pure(node)
             return
-        expected, emitter = Expectation(self.model, node, len(moving)), EMITTERS[node.op.name]
+        expected, emitter = Expectation(self.model, node, len(moving)), self.emitter(node)
         inputs = [list(streams.at_steps(value)) for value in operands]
         for index in moving:
             inputs[index] = expected.means(index, inputs[index])
@@ -112,11 +125,15 @@ class Unroller:
             self.input(value, value.name or "")
         for node in graph:
             self.model.enter(node)
-            if node.op.name in STATEFUL:
-                STATEFUL[node.op.name](self, node)
-            else:
-                (self.expectation if node.expect else self.pure)(node)
+            with self.model.computing(self.plan.computes.get(node)):
+                self.node(node)
         self.model.leave()
+
+    def node(self, node: Node) -> None:
+        if node.op.name in STATEFUL:
+            STATEFUL[node.op.name](self, node)
+        else:
+            (self.expectation if node.expect else self.pure)(node)
 
     # Inputs and outputs.
 
@@ -146,7 +163,7 @@ class Unroller:
     def decoded(self, value: Value, how: Decode) -> str:
         """Return the answer after every step, [T, N, …]. Integers never vary, so they are their own mean."""
         streams = self.streams.at_steps(value)
-        kind = DTYPES[value.type.dtype].kind
+        kind = (self.model.precision or DTYPES[value.type.dtype]).kind
         if kind != "f" and how != "last" and not self.streams.invariant(value):
             raise BackendError(
                 f"an output of {value.type.dtype} varies in time: it has no mean",
@@ -180,17 +197,20 @@ def emit_spiking(
     """
     if steps < 1:
         raise OptionError(f"cannot write {steps} time steps", help="give at least 1")
-    refuse_what_cannot_be_written(graph)
+    refuse_what_cannot_be_written(graph, steps)
+    plan = plan_precision(graph, steps)
     inputs = [value.name or "" for value in graph.inputs]
     model = ModelBuilder(graph, inputs, timed)
     site_names = [model.unique(f"site_{index}") for index in range(len(sites))]
     outputs = [model.unique(output.name) for output in graph.outputs]
-    unroller = Unroller(model, steps)
+    unroller = Unroller(model, steps, plan)
     unroller.write(graph)
     for output, name in zip(graph.outputs, outputs, strict=True):
-        model.rename(unroller.decoded(output.value, output.decode), name)
+        with model.computing(plan.answers(output.value)):
+            model.rename(unroller.decoded(output.value, output.decode), name)
     for value, name in zip(sites, site_names, strict=True):
-        model.rename(unroller.stacked(unroller.streams.at_steps(value)), name)
+        with model.computing(plan.answers(value)):
+            model.rename(unroller.stacked(unroller.streams.at_steps(value)), name)
     results = [*(output.value for output in graph.outputs), *sites]
     proto = finished_model(
         model,
@@ -198,35 +218,36 @@ def emit_spiking(
             stepped(name, value, steps if name in timed else 0)
             for name, value in zip(inputs, graph.inputs, strict=True)
         ],
-        [stepped(name, value, steps) for name, value in zip([*outputs, *site_names], results, strict=True)],
+        [
+            stepped(name, value, steps, plan.answers(value))
+            for name, value in zip([*outputs, *site_names], results, strict=True)
+        ],
     )
     proto.metadata_props.add(key="snnc.steps", value=str(steps))
     return SpikingModel(proto, model.weights, tuple(outputs), tuple(site_names), steps)
 
 
-def stepped(name: str, value: Value, steps: int) -> onnx.ValueInfoProto:
+def stepped(name: str, value: Value, steps: int, dtype: np.dtype[Any] | None = None) -> onnx.ValueInfoProto:
     """Return the declaration of an input or output; with a time axis in front unless there are 0 steps."""
-    info = value_info(name, value.type)
+    info = value_info(name, value.type, dtype)
     if not steps:
         return info
     dims = [dim.dim_param or dim.dim_value for dim in info.type.tensor_type.shape.dim]
     return helper.make_tensor_value_info(name, info.type.tensor_type.elem_type, [steps, *dims])
 
 
-def refuse_what_cannot_be_written(graph: Graph) -> None:
+def refuse_what_cannot_be_written(graph: Graph, steps: int = 1) -> None:
     """Raise `BackendError` with everything in the graph that this backend has no ONNX for."""
     if graph.coding != "rate":
         raise BackendError(
             f"the ONNX backend writes networks in rate coding, not in {graph.coding} coding",
             help="compile with --coding rate, or run this network with --backend reference",
         )
-    if graph.computes_integers:
-        raise BackendError(
-            "the ONNX backend writes single precision, where the integers of this network may round",
-            help="run it with --backend reference",
-        )
+    plan = plan_precision(graph, steps)
     problems = [
-        f"{', '.join(node.origin) or node.op.name}: {why}" for node in graph if (why := problem(node))
+        f"{', '.join(node.origin) or node.op.name}: {why}"
+        for node in graph
+        if (why := problem(node) or plan.problem(node))
     ]
     if problems:
         raise BackendError(

@@ -8,8 +8,10 @@ import numpy as np
 from onnx import TensorProto, numpy_helper
 
 from snnc.backends.onnx.emitters.neuron import below_zero
-from snnc.backends.onnx.spiking.codebook import number, quantise, to_lines
-from snnc.backends.reference.state import starting_membrane
+from snnc.backends.onnx.spiking.codebook import quantise, to_lines
+from snnc.backends.reference.program import doubled
+from snnc.backends.reference.state import membrane_limits, starting_membrane
+from snnc.ir.op import computes_integers
 from snnc.ir.types import DTYPES
 
 if TYPE_CHECKING:
@@ -22,12 +24,13 @@ if TYPE_CHECKING:
 class Neuron:
     """m(t) = v(t-1) + x(t) + b; k(t) = Q(m(t)/q); v(t) = m(t) - q k(t); y(t) = s k(t).
 
-    v(0) = (initial + charge) q.
+    v(0) = (initial + charge) q. With `width`, m(t) saturates.
     """
 
     def __init__(self, model: ModelBuilder, node: Node) -> None:
         self.model = model
-        self.attributes: dict[str, Any] = model.graph.resolve(node)
+        self.attributes = resolved(model, node)
+        self.limits = membrane_limits(self.attributes["width"])
         self.current, self.shape = node.operands[0].type.shape, node.result.type.shape
         self.parameters = {name: model.tensor(node, name) for name in ("bias", "scale", "negative")}
         quantum = self.attributes["quantum"]
@@ -61,14 +64,16 @@ class Neuron:
         start = starting_membrane(self.attributes)
         if start is None:
             return self._biased(x)
-        return self._biased(self.model.add("Add", [x, self.model.constant(start.astype(np.float32))]))
+        v = self.model.constant(start.astype(self.model.precision or np.float32))
+        return self._biased(self.model.add("Add", [x, v]))
 
     def _integrate(self, membrane: str, x: str) -> str:
         return self._biased(self.model.add("Add", [membrane, x]))
 
     def _biased(self, m: str) -> str:
+        """Return m + b, saturated."""
         bias = self.parameters["bias"]
-        return self.model.add("Add", [m, bias]) if bias else m
+        return saturated(self.model, self.model.add("Add", [m, bias]) if bias else m, self.limits)
 
     def _fire(self, m: str) -> tuple[str, str]:
         """Return k(t), and with `negative` what it is worth in quanta."""
@@ -85,8 +90,8 @@ class Neuron:
         """Return v(t)."""
         model = self.model
         if self.attributes["reset"] == "zero":
-            silent = model.add("Equal", [payload, number(model, 0)])
-            return model.add("Where", [silent, m, number(model, 0)])
+            silent = model.add("Equal", [payload, model.number(0)])
+            return model.add("Where", [silent, m, model.number(0)])
         if self.sends_charge:
             return model.add("Sub", [m, sent])
         return model.add("Sub", [m, model.add("Mul", [self.quantum, value]) if self.quantum else value])
@@ -100,25 +105,32 @@ class Neuron:
 
 
 class Lif:
-    """m(t) = leak v(t-1) + gain x(t) + bias; s(t) = [m(t) >= threshold]; reset as the attributes say."""
+    """m(t) = leak v(t-1) + gain x(t) + bias; s(t) = [m(t) >= threshold]; reset as the attributes say.
+
+    On whole numbers: trunc(leak v(t-1)); with `width`, m(t) saturates.
+    """
 
     def __init__(self, model: ModelBuilder, node: Node) -> None:
         self.model = model
-        self.attributes: dict[str, Any] = model.graph.resolve(node)
+        self.attributes = resolved(model, node)
+        self.limits = membrane_limits(self.attributes["width"])
+        self.whole = computes_integers(node.op, model.graph.resolve(node))
         names = ("threshold", "leak", "gain", "bias", "rest")
         self.parameters = {name: model.tensor(node, name) for name in names}
 
     def step(self, currents: Sequence[str]) -> list[str]:
         """Return s(1) … s(T), given x(1) … x(T)."""
         initial, delayed, sent = self.attributes["initial"], self.attributes["delayed"], []
-        membrane = number(self.model, initial) if initial or delayed else ""
+        start = self.model.constant(np.asarray(initial, np.float32))
+        membrane = start if initial or delayed else ""
         for t, x in enumerate(currents, start=1):
             due = self._fires(membrane) if delayed else ""
             m = self._integrate(membrane, x)
             if delayed:
                 m = self._reset(m, due)
+            m = saturated(self.model, m, self.limits)
             fired = self._fires(m)
-            sent.append(self.model.add("Cast", [fired], to=TensorProto.FLOAT))
+            sent.append(self.model.add("Cast", [fired], to=self.model.real))
             if t < len(currents):
                 membrane = m if delayed else self._reset(m, fired)
         return sent
@@ -132,22 +144,40 @@ class Lif:
         model, given = self.model, self.parameters
         m = model.add("Mul", [given["gain"], x]) if given["gain"] else x
         if v:
-            m = model.add("Add", [model.add("Mul", [v, given["leak"]]) if given["leak"] else v, m])
+            m = model.add("Add", [self._decayed(v), m])
         return model.add("Add", [m, given["bias"]]) if given["bias"] else m
+
+    def _decayed(self, v: str) -> str:
+        model, leak = self.model, self.parameters["leak"]
+        left = model.add("Mul", [v, leak]) if leak else v
+        if not (leak and self.whole):
+            return left
+        return model.add("Cast", [model.add("Cast", [left], to=TensorProto.INT64)], to=model.real)
 
     def _reset(self, m: str, fired: str) -> str:
         model, given = self.model, self.parameters
         match self.attributes["reset"]:
             case "hard":
-                return model.add("Where", [fired, given["rest"] or number(model, 0), m])
+                return model.add("Where", [fired, given["rest"] or model.number(0), m])
             case "soft":
                 return model.add("Where", [fired, model.add("Sub", [m, given["threshold"]]), m])
         return m
 
 
+def resolved(model: ModelBuilder, node: Node) -> dict[str, Any]:
+    """Return a node's attributes, in double precision where the model computes in it."""
+    given: dict[str, Any] = model.graph.resolve(node)
+    return doubled(given, True) if model.precision == np.float64 else given
+
+
+def saturated(model: ModelBuilder, m: str, limits: tuple[float, float] | None) -> str:
+    return m if limits is None else model.add("Clip", [m, *(model.number(limit) for limit in limits)])
+
+
 def delay(model: ModelBuilder, node: Node, streams: Sequence[str]) -> list[str]:
     """Return y(t) = x(t - steps), 0 for t <= steps."""
     steps: int = model.graph.resolve(node)["steps"]
-    zero = numpy_helper.from_array(np.zeros(1, DTYPES[node.operands[0].type.dtype]))
+    dtype = model.precision or DTYPES[node.operands[0].type.dtype]
+    zero = numpy_helper.from_array(np.zeros(1, dtype))
     zeros = model.add("ConstantOfShape", [model.add("Shape", [streams[0]])], value=zero)
     return [streams[t - steps] if t >= steps else zeros for t in range(len(streams))]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from snnc.ir.shapes import batch_axis
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
 
     from snnc.backends.onnx.builder import ModelBuilder
     from snnc.ir.graph import Value
@@ -28,22 +30,41 @@ class Forms:
 
 
 class Streams:
-    """The streams of one model of T steps. Converting a stream adds nodes, once per form."""
+    """The streams of one model of T steps. Converting a stream adds nodes, once per form.
 
-    def __init__(self, model: ModelBuilder, steps: int) -> None:
+    `carries`: the element types in which streams lie; they are read and put in the model's precision.
+    """
+
+    def __init__(
+        self, model: ModelBuilder, steps: int, carries: Mapping[Value, np.dtype[Any] | None]
+    ) -> None:
         self.model = model
         self.count = steps
+        self.carries = carries
         self._forms: dict[Value, Forms] = {}
 
     def put_once(self, value: Value, name: str) -> None:
-        self._forms[value] = Forms(once=name)
+        self._forms[value] = Forms(once=self._carried(value, name))
 
     def put_steps(self, value: Value, names: Sequence[str]) -> None:
         assert len(names) == self.count
-        self._forms[value] = Forms(steps=tuple(names))
+        self._forms[value] = Forms(steps=tuple(self._carried(value, name) for name in names))
 
     def put_folded(self, value: Value, name: str) -> None:
-        self._forms[value] = Forms(folded=name)
+        self._forms[value] = Forms(folded=self._carried(value, name))
+
+    def _carried(self, value: Value, name: str) -> str:
+        """Return what was computed as it is to lie."""
+        dtype, precision = self.carries.get(value), self.model.precision
+        # numpy takes None for float64, so it is asked for first.
+        keeps = dtype is None or precision is None or dtype == precision
+        return name if keeps or dtype is None else self.model.cast(name, dtype)
+
+    def _read(self, value: Value, name: str) -> str:
+        """Return a stream as its reader wants it."""
+        dtype, precision = self.carries.get(value), self.model.precision
+        keeps = dtype is None or precision is None or dtype == precision
+        return name if keeps or precision is None else self.model.cast(name, precision)
 
     def invariant(self, value: Value) -> bool:
         """Tell whether a stream is the same at every step."""
@@ -56,10 +77,13 @@ class Streams:
 
     def once(self, value: Value) -> str:
         assert self.invariant(value)
-        return self._forms[value].once
+        return self._read(value, self._forms[value].once)
 
     def at_steps(self, value: Value) -> tuple[str, ...]:
         """Return x(1) … x(T)."""
+        return tuple(self._read(value, name) for name in self._steps(value))
+
+    def _steps(self, value: Value) -> tuple[str, ...]:
         forms = self._forms[value]
         if forms.once:
             return (forms.once,) * self.count
@@ -75,6 +99,6 @@ class Streams:
         if not forms.folded:
             if axis is None:
                 return self.once(value)
-            steps = self.at_steps(value)
+            steps = self._steps(value)
             forms.folded = steps[0] if len(steps) == 1 else self.model.add("Concat", steps, axis=axis)
-        return forms.folded
+        return self._read(value, forms.folded)
