@@ -91,10 +91,12 @@ def measure(
     """Compile a network and time it for every batch size and number of steps."""
     calibration = snnc.load_data(network.calibration, normalise=network.normalise)
     graph = snnc.compile(network.model, calibration=calibration)
+    integers = snnc.compile(network.model, calibration=calibration, target="loihi2", host_nodes=True)
     source = SourceModel(network.model, threads=threads)
     backends = {
         "reference": snnc.Simulator(graph, threads=threads),
         "onnx": OnnxSimulator(graph, threads=threads),
+        "onnx, integers": OnnxSimulator(integers, threads=threads),
     }
     samples = snnc.load_data(network.test, normalise=network.normalise, limit=max(batches))
     results = []

@@ -20,10 +20,25 @@ def test_both_backends_are_timed_and_compared(monkeypatch: pytest.MonkeyPatch) -
     digits = speed.NETWORKS[0]
     rows = speed.measure(digits, batches=(1, 5), steps=(1, 2), rounds=1, threads=1)
     assert {(row.backend, row.batch, row.steps) for row in rows} == {
-        (backend, batch, steps) for backend in ("reference", "onnx") for batch in (1, 5) for steps in (1, 2)
+        (backend, batch, steps)
+        for backend in ("reference", "onnx", "onnx, integers")
+        for batch in (1, 5)
+        for steps in (1, 2)
     }
     assert all(row.lowest <= row.ratio <= row.highest for row in rows)
     (first,) = speed.agree(digits, steps=(1,), samples=10, threads=1)
     assert first.payloads > 0.99
     assert first.difference < 0.01
     del sys.modules["speed"]
+
+
+def test_integer_kernels_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import kernels
+    import speed
+
+    monkeypatch.setattr(speed, "TURN_SECONDS", 0.001)
+    milliseconds, ratios = kernels.compare(4, 6, 1)
+    assert milliseconds > 0
+    assert list(ratios) == ["ConvInteger, int8", "ConvInteger, uint8", "QLinearConv"]
+    del sys.modules["speed"], sys.modules["kernels"]

@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snnc.backends.onnx.spiking import emit_spiking
 from snnc.backends.reference import Simulator
 from snnc.ir.codebooks import Binary, MultiSpike, PowerOfTwo, Ternary
-from snnc.ir.errors import BackendError, PassError, SnncError
+from snnc.ir.errors import PassError, SnncError
 from snnc.ir.text.parser import parse_graph
 from snnc.ir.text.printer import print_graph
 from snnc.ir.verify import verify
@@ -296,9 +295,7 @@ tensor @real : tensor<f32, 1> = [1.0]
         )
 
 
-def test_passes_and_backends_for_real_weights_refuse_integers() -> None:
+def test_passes_for_real_weights_refuse_integers() -> None:
     graph = layer([1], "binary", [3])
     with pytest.raises(PassError, match="simplify is for networks of real weights"):
         PassManager([Simplify()]).run(graph)
-    with pytest.raises(BackendError, match="single precision"):
-        emit_spiking(graph, 2)

@@ -103,7 +103,8 @@ class Unroller:
 
     def neuron(self, node: Node) -> None:
         """A neuron that runs one step, or forgets everything between two, is a quantiser."""
-        neuron, (x,) = Neuron(self.model, node), node.operands
+        neuron = Neuron(self.model, node, saturates=node not in self.plan.unsaturated)
+        (x,) = node.operands
         streams, result = self.streams, node.result
         if not (self.steps == 1 or neuron.forgets):
             streams.put_steps(result, neuron.step(streams.at_steps(x)))

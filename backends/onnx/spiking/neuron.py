@@ -27,10 +27,10 @@ class Neuron:
     v(0) = (initial + charge) q. With `width`, m(t) saturates.
     """
 
-    def __init__(self, model: ModelBuilder, node: Node) -> None:
+    def __init__(self, model: ModelBuilder, node: Node, *, saturates: bool = True) -> None:
         self.model = model
         self.attributes = resolved(model, node)
-        self.limits = membrane_limits(self.attributes["width"])
+        self.limits = membrane_limits(self.attributes["width"]) if saturates else None
         self.current, self.shape = node.operands[0].type.shape, node.result.type.shape
         self.parameters = {name: model.tensor(node, name) for name in ("bias", "scale", "negative")}
         quantum = self.attributes["quantum"]

@@ -61,12 +61,14 @@ class Plan:
     """Of a network of integers; empty for one of real weights.
 
     `carries`: the element type of a stream (absent or None: its own). `computes`: the precision a node is
-    written in. `digits`: synapses whose operands are cut into digits.
+    written in. `digits`: synapses whose operands are cut into digits. `unsaturated`: neurons whose membranes
+    cannot reach the ends of their width during the run.
     """
 
     carries: dict[Value, np.dtype[Any] | None] = field(default_factory=dict)
     computes: dict[Node, np.dtype[Any] | None] = field(default_factory=dict)
     digits: dict[Node, Digits] = field(default_factory=dict)
+    unsaturated: set[Node] = field(default_factory=set)
 
     def answers(self, value: Value) -> np.dtype[Any] | None:
         """Return the element type of an output (None: its own): the reference simulator's."""
@@ -173,6 +175,8 @@ class Planner:
     def _of_neuron(self, node: Node, given: Mapping[str, Any]) -> np.dtype[Any]:
         whole = node.op.name == "neuron" and computes_integers(node.op, given)
         x = self.ranges.get(node.operands[0], ANY)
+        if whole and membrane_bound(given, x, self.steps) < 2 ** ((given["width"] or 0) - 1):
+            self.plan.unsaturated.add(node)
         return SINGLE if whole and judges_exactly(given, x) else DOUBLE
 
 
@@ -201,6 +205,14 @@ def per_output(node: Node, given: Mapping[str, Any]) -> Array:
     group = given["group"]  # [I, O/group, …]: an input reaches the outputs of its group
     inner = weight.reshape(group, len(weight) // group, weight.shape[1], -1)
     return inner.swapaxes(1, 2).reshape(group * weight.shape[1], -1)
+
+
+def membrane_bound(given: Mapping[str, Any], x: Range, steps: int) -> float:
+    """Return what no |m(t)| exceeds: max(|v(0)|, q) + t (|x| + |b|), as |v(t)| is at most |m(t)| or q."""
+    start, bias = starting_membrane(dict(given)), given["bias"]
+    first = 0.0 if start is None else float(np.abs(start).max())
+    driven = x.size + (0 if bias is None else int(np.abs(bias.astype(np.int64)).max()))
+    return max(first, float(np.abs(given["quantum"].astype(np.int64)).max())) + steps * driven
 
 
 def judges_exactly(given: Mapping[str, Any], x: Range) -> bool:
