@@ -257,6 +257,8 @@ def test_the_file_holds_weights_of_8_bits_and_takes_any_batch_size(images: Array
     model = emit_spiking(graph, 2).embedded()
     weights = [tensor for tensor in model.graph.initializer if ".weight" in tensor.name]
     assert {tensor.data_type for tensor in weights} == {TensorProto.INT8}
+    plan = plan_precision(graph, 4)
+    assert {plan.computes[node] for node in graph if node.op.synaptic} == {SINGLE}
     assert {opset.domain for opset in model.opset_import} == {""}
     simulator = OnnxSimulator(graph, threads=1)
     all_at_once = simulator.run(images, 2).outputs["logits"]
