@@ -266,6 +266,28 @@ def test_the_file_holds_weights_of_8_bits_and_takes_any_batch_size(images: Array
     np.testing.assert_array_equal(one, all_at_once[:, :1])
 
 
+HOST: dict[str, dict[str, Any]] = {
+    "relu": {}, "sigmoid": {}, "silu": {}, "tanh": {}, "exp": {}, "erf": {},
+    "gelu": {"approximate": "none"}, "gelu tanh": {"approximate": "tanh"}, "softmax": {"axis": -1},
+    "layer_norm": {"axis": -1, "epsilon": 1e-5}, "rms_norm": {"axis": -1, "epsilon": 1e-5},
+    "reduce_mean": {"axes": (1,), "keepdims": False},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOST)
+def test_host_nodes_compute_in_double_precision(name: str) -> None:
+    net = networks.Builder("host")
+    scale = np.array([1e-3, 1e-4, 2e-3, 1e-2], np.float32)
+    sums = net.synapse("linear", net.encode(net.input(4)), 4, 4)
+    real = net.add("dequantise", sums, scale=scale, axis=-1)
+    net.answer(net.add(name.split(maxsplit=1)[0], real, expect=name != "reduce_mean", **HOST[name]))
+    graph = net.done()
+    inputs = networks.samples(graph, 5)
+    found = OnnxSimulator(graph, threads=1).run(inputs, 3).outputs["y"]
+    wanted = Simulator(graph, threads=1).run(inputs, 3).outputs["y"]
+    np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-14)
+
+
 def test_what_onnxruntime_has_in_single_precision_only_is_named() -> None:
     net = networks.Builder("host")
     real = net.add(
