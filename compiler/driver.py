@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -85,7 +85,10 @@ class Options:
     @property
     def lowering(self) -> list[Pass]:
         """The passes to the target machine."""
-        return [] if self.target is None else get_machine(self.target).passes(host_nodes=self.host_nodes)
+        if self.target is None:
+            return []
+        per: Literal["channel", "layer"] = "layer" if self.settings.per == "tensor" else "channel"
+        return get_machine(self.target).passes(host_nodes=self.host_nodes, per=per)
 
     def __post_init__(self) -> None:
         if self.host_nodes and self.target is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from snnc.ir.errors import OptionError, did_you_mean
 from snnc.passes.dce import Dce
@@ -24,11 +24,14 @@ class Machine:
     weight_bits: int
     width: int
 
-    def passes(self, *, host_nodes: bool) -> list[Pass]:
-        """Return the passes from a spiking network of real weights to one of integers."""
+    def passes(self, *, host_nodes: bool, per: Literal["channel", "layer"] = "channel") -> list[Pass]:
+        """Return the passes from a spiking network of real weights to one of integers.
+
+        `per`: whether every channel counts in a unit of its own, or all of a layer in one.
+        """
         return [
             FuseBatchNorm(),  # what no threshold took
-            QuantiseWeights(bits=self.weight_bits, width=self.width),
+            QuantiseWeights(bits=self.weight_bits, width=self.width, per=per),
             Integerise(width=self.width, host_nodes=host_nodes),
             Dce(),
             Fit(accumulator=self.width, membrane=self.width, weight=self.weight_bits),

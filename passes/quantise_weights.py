@@ -43,7 +43,7 @@ class QuantiseWeights(Pass):
     Outputs and nodes that compute with real numbers read u times the current.
 
     rounding=output rounds for the least error of the sums over calibration data, rounding=nearest weight by
-    weight.
+    weight. per=layer has one unit for all channels of a layer, so that thresholds that are alike stay alike.
     """
 
     name: ClassVar[str] = "quantise-weights"
@@ -52,6 +52,7 @@ class QuantiseWeights(Pass):
     width: int = 24
     input_bits: int = 8
     rounding: Literal["output", "nearest"] = "output"
+    per: Literal["channel", "layer"] = "channel"
 
     def __post_init__(self) -> None:
         if not 2 <= self.bits <= 8:
@@ -75,7 +76,13 @@ class QuantiseWeights(Pass):
         rewrite(graph, PATTERNS, context, self.name)
         graph.retype()
         currents = find_currents(graph)
-        units = choose_units(graph, currents, limit=2 ** (self.bits - 1) - 1, width=self.width)
+        units = choose_units(
+            graph,
+            currents,
+            limit=2 ** (self.bits - 1) - 1,
+            width=self.width,
+            per_layer=self.per == "layer",
+        )
         moments = self._moments(graph, currents, context)
         # A threshold no membrane reaches (of a channel that is always 0) is the largest membrane.
         quantise_neurons(graph, currents, units, (1, 2 ** (self.width - 1) - 1), rewriter)

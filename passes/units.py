@@ -154,17 +154,25 @@ def leaks(graph: Graph, value: Value) -> bool:
     return False
 
 
-def choose_units(graph: Graph, currents: Currents, *, limit: int, width: int) -> Units:
+def choose_units(
+    graph: Graph, currents: Currents, *, limit: int, width: int, per_layer: bool = False
+) -> Units:
     """Return units in which weights are at most `limit`, sums fit `width` bits, factors of spikes are exact.
 
     Per class: the largest weight becomes `limit`, unless sums or thresholds ask for another unit; a factor of
     spikes (residual connection, average) becomes a whole number times a power of two exactly, by changing the
-    unit a little; where no factor does, the threshold becomes a whole number exactly.
+    unit a little; where no factor does, the threshold becomes a whole number exactly. With `per_layer` all
+    classes of a layer get the coarsest of their units, and only what is alike in all of them is exact.
     """
     chooser = Chooser(graph, currents, limit, 2 ** (width - 1) - 1)
     for nodes in chooser.clusters():
+        if per_layer:
+            chooser.make_one(nodes)
         chooser.make_finer(nodes)
-    chooser.make_exact()
+        if per_layer:
+            chooser.make_one(nodes)
+    if not per_layer:
+        chooser.make_exact()
     return Units(chooser.unit * signs_of(graph, currents), chooser.exponents)
 
 
@@ -214,6 +222,14 @@ class Chooser:
             together.add_edges_from((node, int(index)) for index in np.unique(self.currents.channels(node)))
         members = (set(component) for component in nx.connected_components(together))
         return [[node for node in self.rows if node in component] for component in members]
+
+    def make_one(self, nodes: Sequence[Node]) -> None:
+        """Give synapses that share classes one unit, and if that can be, one that divides their threshold."""
+        classes = np.unique(np.concatenate([self.currents.channels(node) for node in nodes]))
+        unit, least = self.unit[classes].max(), self.least[classes].min()
+        if np.isfinite(least) and least >= unit:
+            unit = least / np.floor(least / unit + 1e-9)
+        self.unit[classes] = unit
 
     def make_finer(self, nodes: Sequence[Node]) -> None:
         """Give synapses that share classes finer units where thresholds need them; choose their exponents."""

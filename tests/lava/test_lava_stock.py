@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,19 +15,36 @@ from snnc.backends.lava.emit import write_lava
 from snnc.backends.lava.netx import write_netx
 from snnc.backends.lava.session import LavaSimulator
 from snnc.backends.reference import Simulator
+from snnc.calibration import DatasetCalibration
 from snnc.cli import main
+from snnc.data import Dataset
 from snnc.ir.codebooks import Binary, MultiSpike
 from snnc.ir.errors import BackendError
 from snnc.ir.shapes import Batch
+from snnc.passes.base import PassContext
+from snnc.passes.dce import Dce
+from snnc.passes.integerise import Integerise
+from snnc.passes.manager import PassManager
+from snnc.passes.quantise_weights import QuantiseWeights
 from tests.lava.networks import Builder, samples
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from snnc.ir.graph import Graph, Value
 
 STEPS = 8
+DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 PIXELS = MultiSpike(0, 7)
+
+
+@pytest.fixture(scope="module")
+def trained_chain() -> Graph:
+    """The trained MLP with one threshold and one unit per layer, in integers small enough for Lava's LIF."""
+    with np.load(DIGITS / "digits_calibration.npz") as file:
+        data = Dataset({"image": file["x"].astype(np.float32) / 16})
+    graph = snnc.compile(DIGITS / "digits_mlp.onnx", data, method="if", reset="zero", per="tensor")
+    passes = [QuantiseWeights(per="layer", bits=6, input_bits=5), Integerise(), Dce()]
+    PassManager(passes, PassContext(DatasetCalibration(data))).run(graph)
+    return graph
 
 
 def fire(net: Builder, x: Value, name: str, threshold: int, **more: Any) -> Value:
@@ -61,6 +79,23 @@ def test_lavas_own_processes_compute_the_same(lava_python: Path) -> None:
     found = simulator.run(x, STEPS).outputs["y"]
     np.testing.assert_array_equal(found, Simulator(graph).run(x, STEPS).outputs["y"])
     assert np.abs(found).max() > 0
+
+
+def test_lavas_own_processes_run_a_trained_network(lava_python: Path, trained_chain: Graph) -> None:
+    simulator = LavaSimulator(trained_chain, lava_python, stock_steps=STEPS, time_limit=300)
+    with np.load(DIGITS / "digits_test.npz") as file:
+        x, labels = {"image": file["x"][:6].astype(np.float32) / 16}, file["y"][:6]
+    found = simulator.run(x, STEPS).outputs["logits"]
+    np.testing.assert_array_equal(found, Simulator(trained_chain).run(x, STEPS).outputs["logits"])
+    assert (found[-1].argmax(axis=-1) == labels).mean() > 0.8
+
+
+def test_a_trained_network_is_written_for_lavas_own_processes(trained_chain: Graph, tmp_path: Path) -> None:
+    write_lava(trained_chain, STEPS, tmp_path, stock=True)
+    assert (tmp_path / "network.json").exists()
+    for node in trained_chain:
+        if node.op.name == "neuron" and "width" in node.attributes:
+            assert np.unique(trained_chain.resolve(node)["quantum"]).size == 1, "one threshold for a layer"
 
 
 def test_more_steps_than_were_proven_are_refused(lava_python: Path) -> None:
