@@ -60,6 +60,7 @@ lava: $(VENV)/installed-dev  ## run every network in Lava and compare with the s
 
 bench: $(VENV)/installed-dev  ## time compiling and running
 	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/growth.py
 
 results: $(VENV)/installed-dev  ## measure accuracy, spikes and energy of every network (docs/results.md)
 	$(BIN)/python benchmarks/results.py --write docs/results.md

@@ -4,7 +4,7 @@
 
 Prints a ratio per network, backend, batch size and number of steps T: SNN time / (T x ANN time), the
 median over alternating rounds and its spread; how many payloads are the same in both backends; then compile
-time and peak memory of a ViT-B/16.
+time, load time and peak memory of a ViT-B/16 and a ViT-L/16.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--threads", type=int, default=2, help="of OpenBLAS and of onnxruntime")
     parser.add_argument("--openblas-kernels", metavar="NAME", help="sets OPENBLAS_CORETYPE")
-    parser.add_argument("--short", action="store_true", help="fewer rounds, no ViT-B/16")
+    parser.add_argument("--short", action="store_true", help="fewer rounds, no ViT")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures too")
     return parser.parse_args()
 
@@ -47,6 +47,7 @@ def main() -> None:
         os.environ["OPENBLAS_CORETYPE"] = options.openblas_kernels
     import scale
     import speed
+    import vit
 
     found: list[Speed] = []
     agreements: list[Agreement] = []
@@ -60,10 +61,11 @@ def main() -> None:
             agreements += speed.agree(network, STEPS, COMPARED, options.threads)
     console.print(speed_table(found, options.threads))
     console.print(agreement_table(agreements))
-    large = None
-    if not options.short:
-        with console.status("compiling a ViT-B/16"):
-            large = scale.measure()
+    large: list[Scale] = []
+    for size in () if options.short else (vit.BASE, vit.LARGE):
+        with console.status(f"compiling a {size.name}"):
+            large.append(scale.measure(size))
+    if large:
         console.print(scale_table(large))
     if options.json:
         record = {
@@ -71,7 +73,7 @@ def main() -> None:
             "openblas_kernels": options.openblas_kernels,
             "speed": [asdict(one) for one in found],
             "agreement": [asdict(one) for one in agreements],
-            "scale": asdict(large) if large else None,
+            "scale": [asdict(one) for one in large],
         }
         options.json.write_text(json.dumps(record, indent=1) + "\n")
 
@@ -97,13 +99,18 @@ def agreement_table(found: list[Agreement]) -> Table:
     return table
 
 
-def scale_table(large: Scale) -> Table:
-    table = Table(title="compiling a ViT-B/16 without calibration data")
-    for column in ("peak / model", "model MiB", "peak MiB", "compile s", "save s", "synthetic samples"):
+def scale_table(found: list[Scale]) -> Table:
+    table = Table(title="compiling without calibration data")
+    for column in ("network", "peak / model", "model MiB", "peak MiB", "compile s", "processor s", "save s"):
+        table.add_column(column, justify="left" if column == "network" else "right")
+    for column in ("load s", "checked load s", "synthetic samples"):
         table.add_column(column, justify="right")
-    sizes = [f"{large.model_bytes / 2**20:.0f}", f"{large.peak_bytes / 2**20:.0f}"]
-    seconds = [f"{large.compile_seconds:.1f}", f"{large.save_seconds:.1f}"]
-    table.add_row(f"{large.ratio:.2f}", *sizes, *seconds, str(large.samples))
+    for one in found:
+        sizes = [f"{one.model_bytes / 2**20:.0f}", f"{one.peak_bytes / 2**20:.0f}"]
+        seconds = [one.compile_seconds, one.processor_seconds, one.save_seconds]
+        loads = [f"{one.load_seconds:.2f}", f"{one.checked_load_seconds:.2f}"]
+        times = [f"{time:.1f}" for time in seconds]
+        table.add_row(one.network, f"{one.ratio:.2f}", *sizes, *times, *loads, str(one.samples))
     return table
 
 

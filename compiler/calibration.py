@@ -30,7 +30,7 @@ BATCH_BYTES = 128 * 2**20  # of observed streams held at a time
 LARGEST_BATCH = 64
 # Every neuron takes a run of its own: few samples, fewer for many neurons.
 SENSITIVITY_SAMPLES, SENSITIVITY_RUNS = (8, 32), 1024
-GATE = "snnc.gate"
+GATES = "snnc.gates"
 
 
 @dataclass(slots=True)
@@ -42,7 +42,10 @@ class DatasetCalibration:
 
     def measure(self, graph: Graph, sites: Sequence[Site]) -> list[SiteStatistics]:
         """Return the statistics of every site; `DataError` if the data do not fit or hold NaN."""
-        session = AnalogSession(*in_many_steps(graph, [site.value for site in sites]))
+        observed, values_in_it = in_many_steps(graph, [site.value for site in sites])
+        session = AnalogSession(observed, values_in_it)
+        # A graph is a cycle of references: its weights must not wait for the garbage collector.
+        observed.tensors.clear()
         found = [SiteStatistics.of(site) for site in sites]
         total, done = self.dataset.count(graph), 0
         for inputs, _ in self.dataset.batches(graph, batch_samples([site.value for site in sites])):
@@ -58,21 +61,22 @@ class DatasetCalibration:
     def sensitivity(self, graph: Graph, neurons: Sequence[Node]) -> list[float]:
         """Return the error of the outputs that each neuron's threshold causes alone, on the first samples.
 
-        One session serves them all: every neuron sends x + gate (Q(x) - x), and the gates, inputs of the
+        One session serves them all: every neuron sends x + gate (Q(x) - x), and the gates, an input of the
         graph, are all 0 for the reference and open one at a time.
         """
-        session = AnalogSession(gated(graph, neurons))
-        names = [f"{GATE}{index}" for index in range(len(neurons))]
-        samples = np.clip(SENSITIVITY_RUNS // max(1, len(names)), *SENSITIVITY_SAMPLES)
+        session, count = AnalogSession(gated(graph, neurons)), len(neurons)
+        samples = np.clip(SENSITIVITY_RUNS // max(1, count), *SENSITIVITY_SAMPLES)
         inputs, _ = next(self.dataset.batches(graph, int(samples)))
-        inputs |= dict.fromkeys(names, np.zeros((), np.float32))
-        reference = session.run(inputs).outputs
+        gates = np.zeros(count, np.float32)
+        reference = session.run({**inputs, GATES: gates}).outputs
         found = []
-        for index, name in enumerate(names):
-            outputs = session.run({**inputs, name: np.ones((), np.float32)}).outputs
+        for index in range(count):
+            gates[index] = 1
+            outputs = session.run({**inputs, GATES: gates}).outputs
+            gates[index] = 0
             found.append(sum(squared_error(outputs[key], reference[key]) for key in reference))
             if self.progress is not None:
-                self.progress(index + 1, len(names))
+                self.progress(index + 1, count)
         return found
 
     def walk(
@@ -151,8 +155,10 @@ def gated(graph: Graph, neurons: Sequence[Node]) -> Graph:
     chosen = set(neurons)
     other = graph.copy()
     pairs = zip(list(graph), list(other), strict=True)
+    gates = other.add_input(GATES, TensorType("f32", (len(neurons),)))
     for index, node in enumerate([twin for node, twin in pairs if node in chosen]):
-        gate = other.add_input(f"{GATE}{index}", TensorType("f32", ()))
+        place = {"axes": (0,), "starts": (index,), "ends": (index + 1,), "steps": (1,)}
+        gate = other.insert(node, "slice", [gates], place)
         plain = {key: node.attributes[key] for key in UNQUANTISED if key in node.attributes}
         x = other.insert(node, "neuron", node.operands, plain)
         quantised = other.insert(node, "neuron", node.operands, node.attributes)

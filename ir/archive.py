@@ -9,15 +9,10 @@ The same graph and meta give the same bytes.
 from __future__ import annotations
 
 import json
-import shutil
 import struct
 import zipfile
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
 from snnc.ir.archive_reader import (
     FORMAT,
@@ -30,9 +25,10 @@ from snnc.ir.archive_reader import (
     load,
 )
 from snnc.ir.errors import OutputError
-from snnc.ir.output import atomic_write, check_target, scratch_path
+from snnc.ir.output import atomic_write
 from snnc.ir.text import print_graph
 from snnc.ir.verify import verify
+from snnc.ir.weights import write_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +44,6 @@ ALIGNMENT = 64  # bytes: a cache line, and enough for any vector instruction
 _ALIGNMENT_FIELD = 0xD935  # the extra field that Android's zipalign pads with; others skip it
 _LOCAL_HEADER = 30
 _ZIP64_FIELD = 20
-_CHUNK = 16 * 2**20
 
 
 def save(graph: Graph, path: str | Path, meta: Mapping[str, Any] | None = None) -> None:
@@ -63,7 +58,7 @@ def save(graph: Graph, path: str | Path, meta: Mapping[str, Any] | None = None) 
     with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr(_member(GRAPH_MEMBER), text)
         archive.writestr(_member(META_MEMBER), description)
-        _add_weights(archive, file, graph.tensors, path)
+        _add_weights(archive, file, graph.tensors)
 
 
 def save_text(graph: Graph, path: str | Path) -> None:
@@ -105,26 +100,12 @@ def _member(name: str) -> zipfile.ZipInfo:
     return info
 
 
-def _add_weights(
-    archive: zipfile.ZipFile, file: BinaryIO, tensors: Mapping[str, Array], path: str | Path
-) -> None:
-    """Add all tensors as one aligned member.
-
-    The library writes only whole files, so they pass through one beside the result: twice on disk for a
-    moment, never twice in memory.
-    """
-    scratch = scratch_path(check_target(path).parent)
-    try:
-        # The library reads memory as if it were contiguous.
-        save_file({name: np.asarray(tensors[name], order="C") for name in sorted(tensors)}, scratch)
-        info = _member(WEIGHTS_MEMBER)
-        info.extra = _padding(file.tell() + _LOCAL_HEADER + len(WEIGHTS_MEMBER) + _ZIP64_FIELD)
-        with scratch.open("rb") as source, archive.open(info, "w", force_zip64=True) as member:
-            shutil.copyfileobj(source, member, _CHUNK)
-    except SafetensorError as error:
-        raise OutputError(f"{path} cannot be written: {error}") from error
-    finally:
-        scratch.unlink(missing_ok=True)
+def _add_weights(archive: zipfile.ZipFile, file: BinaryIO, tensors: Mapping[str, Array]) -> None:
+    """Add all tensors as one aligned member, tensor by tensor: never twice in memory or on disk."""
+    info = _member(WEIGHTS_MEMBER)
+    info.extra = _padding(file.tell() + _LOCAL_HEADER + len(WEIGHTS_MEMBER) + _ZIP64_FIELD)
+    with archive.open(info, "w", force_zip64=True) as member:
+        write_tensors(member, tensors)
 
 
 def _padding(start: int) -> bytes:

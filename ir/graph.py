@@ -7,6 +7,7 @@ the same in a graph of ten or ten thousand nodes. Iteration order is always the 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -107,10 +108,12 @@ class Graph:
         self.outputs: list[Output] = []
         self.tensors: dict[str, Array] = {}
         self.meta: dict[str, Any] = {}
-        self._numbers: dict[str, int] = {}  # the last one given to a tensor of that name
         self._first: Node | None = None
         self._last: Node | None = None
         self._count = 0
+        self._references: Counter[str] = Counter()
+        self._released: set[str] = set()
+        self._numbered: dict[str, int] = {}  # per base name: up to which number names are taken
 
     # Reading.
 
@@ -193,10 +196,10 @@ class Graph:
     def add_tensor(self, hint: str, array: Array) -> TensorRef:
         """Store an array, by reference and read-only, under a name like the hint; return its reference."""
         base = re.sub(r"[^A-Za-z0-9_.\-/]", "_", hint) or "tensor"
-        name = base
-        while name in self.tensors:
-            self._numbers[base] = self._numbers.get(base, 1) + 1
-            name = f"{base}.{self._numbers[base]}"
+        number = self._numbered.get(base, 0)
+        while (name := base if number == 0 else f"{base}.{number + 1}") in self.tensors:
+            number += 1
+        self._numbered[base] = number + 1
         view = array.view()
         view.flags.writeable = False
         self.tensors[name] = view
@@ -233,6 +236,7 @@ class Graph:
         node.graph = self
         for operand in node.operands:
             operand.users[node] = operand.users.get(node, 0) + 1
+        self._refer(given, 1)
         self._link(node, before)
         return node.result
 
@@ -259,7 +263,9 @@ class Graph:
     def set_attributes(self, node: Node, **changes: AttributeValue) -> None:
         """Change attributes of a node (None removes one) and infer its type again."""
         merged = {**node.attributes, **changes}
+        self._refer(node.attributes, -1)
         node.attributes = {key: value for key, value in merged.items() if value is not None}
+        self._refer(node.attributes, 1)
         node.result.type = self.infer(node)
 
     def set_origin(self, node: Node, origin: Sequence[str]) -> None:
@@ -289,6 +295,7 @@ class Graph:
             raise SnncError(f"cannot erase {node!r}: its result is still used")
         for operand in node.operands:
             self._forget_use(operand, node)
+        self._refer(node.attributes, -1)
         self._unlink(node)
         node.graph = None
 
@@ -305,14 +312,35 @@ class Graph:
 
     def drop_unused_tensors(self) -> bool:
         """Remove tensors no attribute refers to; tell whether there were any."""
-        used = {
-            value.name for node in self for value in node.attributes.values() if isinstance(value, TensorRef)
-        }
-        kept = {name: array for name, array in self.tensors.items() if name in used}
-        changed = len(kept) != len(self.tensors)
-        self.tensors = kept
-        self._numbers.clear()  # names are free again
-        return changed
+        dropped = [name for name in self.tensors if not self._references[name]]
+        for name in dropped:
+            self._drop_tensor(name)
+        return bool(dropped)
+
+    def drop_released_tensors(self) -> None:
+        """Remove tensors whose last reference has gone since the last call; cheap, for passes at work.
+
+        A pass that makes new weights for a large network would otherwise hold the old ones as well.
+        """
+        for name in self._released:
+            if not self._references[name] and name in self.tensors:
+                self._drop_tensor(name)
+        self._released.clear()
+
+    def _drop_tensor(self, name: str) -> None:
+        del self.tensors[name]
+        self._numbered.pop(name, None)
+        base, _, number = name.rpartition(".")
+        if number.isdecimal() and base in self._numbered:
+            self._numbered[base] = min(self._numbered[base], int(number) - 1)
+
+    def _refer(self, attributes: Mapping[str, AttributeValue], times: int) -> None:
+        """Count references to tensors."""
+        for value in attributes.values():
+            if isinstance(value, TensorRef):
+                self._references[value.name] += times
+                if times < 0:
+                    self._released.add(value.name)
 
     def copy(self) -> Graph:
         """Return an independent graph; the arrays themselves are shared, they are never written to."""

@@ -1,7 +1,7 @@
-"""Map the tensors of a safetensors member into memory.
+"""Write a safetensors member, and map its tensors into memory.
 
-The safetensors library opens only whole files, not a part of one, so the header is read here; nothing in
-it is trusted. Format: eight bytes (length of the header), the header (JSON), the elements.
+The safetensors library reads and writes only whole files, not a part of one, so the header is made and read
+here; nothing in it is trusted. Format: eight bytes (length of the header), the header (JSON), the elements.
 """
 
 from __future__ import annotations
@@ -13,18 +13,53 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from snnc.ir.errors import ArchiveError
+from snnc.ir.errors import ArchiveError, OutputError
 from snnc.ir.limits import shape_problem
-from snnc.ir.types import DTYPES
+from snnc.ir.types import DTYPE_NAMES, DTYPES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import IO
+
     from snnc.ir.kernel_types import Array
 
 Content: TypeAlias = bytes | mmap
 
 MAX_HEADER = 100_000_000  # bytes, the library's own limit
 _LENGTH = 8
+_CHUNK = 16 * 2**20
 _DTYPES = {name.upper(): dtype for name, dtype in DTYPES.items()}
+# The library sorts by element type, in this order, and by name.
+_WRITTEN_FIRST = ("u64", "i64", "f64", "f32", "u32", "i32", "u16", "i16", "i8", "u8", "bool")
+_HEADER_ALIGNMENT = 8
+
+
+def write_tensors(file: IO[bytes], tensors: Mapping[str, Array]) -> None:
+    """Write all tensors, one after the other, the bytes that the library would write.
+
+    Only an array that is not in C order is copied, and that by itself. `OutputError` above `MAX_HEADER`.
+    """
+    names = sorted(tensors, key=lambda name: (_WRITTEN_FIRST.index(DTYPE_NAMES[tensors[name].dtype]), name))
+    header, position = {}, 0
+    for name in names:
+        array, begin = tensors[name], position
+        position += array.nbytes
+        header[name] = {
+            "dtype": DTYPE_NAMES[array.dtype].upper(),
+            "shape": list(array.shape),
+            "data_offsets": [begin, position],
+        }
+    content = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    content += b" " * (-len(content) % _HEADER_ALIGNMENT)
+    if len(content) > MAX_HEADER:
+        raise OutputError(
+            f"the names of {len(names)} tensors take {len(content)} bytes, more than readers allow"
+        )
+    file.write(len(content).to_bytes(_LENGTH, "little") + content)
+    for name in names:
+        flat = np.asarray(tensors[name], order="C").reshape(-1).view(np.uint8)
+        for start in range(0, len(flat), _CHUNK):
+            file.write(flat[start : start + _CHUNK].data)
 
 
 def map_tensors(whole: Content, start: int, end: int) -> dict[str, Array]:

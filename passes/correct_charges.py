@@ -99,6 +99,6 @@ def takes_charge(node: Node, rewriter: Rewriter) -> bool:
 def set_charge(node: Node, charge: Array, rewriter: Rewriter) -> None:
     """Replace the charge of a neuron; no attribute stands for 0."""
     rewriter.set_attributes(node, charge=None)
-    rewriter.graph.drop_unused_tensors()
+    rewriter.graph.drop_released_tensors()
     if charge.any():
         rewriter.set_attributes(node, charge=charge.astype(np.float32))

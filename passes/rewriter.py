@@ -154,4 +154,5 @@ def rewrite(graph: Graph, patterns: PatternTable, context: PassContext, pass_nam
                 if touched.graph is not None and touched not in waiting:
                     waiting.add(touched)
                     worklist.append(touched)
+            graph.drop_released_tensors()
     return rewriter.changed

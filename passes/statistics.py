@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from snnc.ir.kernel_types import Array
     from snnc.passes.base import Site
 
-TABLE_ENTRIES = 2**20  # histogram entries one site may take (4 MiB)
+TABLE_ENTRIES = 2**20  # histogram entries one site may take (2 MiB, 4 MiB for much data)
 MOST_BINS, FEWEST_BINS = 2048, 256
 
 
@@ -27,7 +27,8 @@ class SiteStatistics:
     """Histogram per channel of clip(x, low, high) over [-reach, reach) (signed) or [0, reach).
 
     `axes` are the value's axes that index channels; all others are samples. `counts` has the shape
-    [channels, bins] and `reach` [channels]; a channel only ever seen at zero has reach 0. `batch_quantiles`
+    [channels, bins] and `reach` [channels]; a channel only ever seen at zero has reach 0. Every channel has
+    been `seen` as many times; counts have 16 bits for as long as that many fit. `batch_quantiles`
     [channels, fractions] are the means over batches of each batch's quantiles.
     """
 
@@ -37,7 +38,8 @@ class SiteStatistics:
     high: float | None
     channel_shape: tuple[int, ...] = ()
     signed: bool = True
-    counts: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    counts: NDArray[np.unsignedinteger] = field(default_factory=lambda: np.zeros((0, 0), np.uint16))
+    seen: int = 0
     reach: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     minimum: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     maximum: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
@@ -96,7 +98,7 @@ class SiteStatistics:
         bins = TABLE_ENTRIES // max(1, channels)
         bins = 2 ** int(np.log2(min(max(bins, FEWEST_BINS), MOST_BINS)))
         self.signed = not (self.low is not None and self.low >= 0)
-        self.counts = np.zeros((channels, bins), np.float32)
+        self.counts = np.zeros((channels, bins), np.uint16)
         self.reach = np.zeros(channels)
         self.minimum, self.maximum = low.copy(), high.copy()
 
@@ -131,7 +133,10 @@ class SiteStatistics:
         bins = np.clip(index.astype(np.int64), 0, self.bins - 1)
         bins += np.arange(self.channels)[:, None] * self.bins
         counted = np.bincount(bins.ravel(), minlength=self.counts.size)
-        self.counts += counted.reshape(self.counts.shape).astype(np.float32)
+        self.seen += samples.shape[1]
+        wide = np.promote_types(self.counts.dtype, np.min_scalar_type(self.seen))
+        self.counts = self.counts.astype(wide, copy=False)
+        self.counts += counted.reshape(self.counts.shape).astype(wide)
 
     def _average_quantiles(self, samples: Array) -> None:
         """Take this batch's quantiles into their mean: of n values the one of rank int(fraction n)."""
@@ -160,16 +165,16 @@ class SiteStatistics:
         """Return the statistics of all channels taken together (per-tensor thresholds)."""
         top = self.reach.max(initial=0.0)
         joint = SiteStatistics(self.name, (), self.low, self.high, (), self.signed)
-        joint.counts = np.zeros((1, self.bins), np.float32)
+        joint.counts, joint.seen = np.zeros((1, self.bins), np.uint64), self.seen * self.channels
         joint.reach = np.array([top])
         joint.minimum, joint.maximum = self.minimum.min(keepdims=True), self.maximum.max(keepdims=True)
         if top > 0:
             joint.counts += self._rebinned(top)
         return joint
 
-    def _rebinned(self, top: float) -> NDArray[np.float32]:
+    def _rebinned(self, top: float) -> NDArray[np.uint64]:
         values = self.centres[None, :] * self.reach[:, None] / top
         position = (values + 1) / 2 if self.signed else values
         index = np.clip((position * self.bins).astype(np.int64), 0, self.bins - 1)
         counted = np.bincount(index.ravel(), weights=self.counts.ravel(), minlength=self.bins)
-        return counted.astype(np.float32)
+        return counted.astype(np.uint64)

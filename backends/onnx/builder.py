@@ -43,6 +43,7 @@ class ModelBuilder:
         self.weights: dict[str, Array] = {}
         self.precision: np.dtype[Any] | None = None
         self._taken = set(reserved)
+        self._numbers: dict[str, int] = {}
         self._scope = ""
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._tensors: dict[tuple[str, bool, np.dtype[Any] | None], str] = {}
@@ -71,11 +72,12 @@ class ModelBuilder:
 
     def unique(self, hint: str) -> str:
         """Return a name like the hint that nothing in the model bears yet."""
-        name, number = hint, 1
+        name, number = hint, self._numbers.get(hint, 1)
         while name in self._taken:
             number += 1
             name = f"{hint}.{number}"
         self._taken.add(name)
+        self._numbers[hint] = number
         return name
 
     # Nodes.

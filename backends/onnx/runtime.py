@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
@@ -30,23 +31,58 @@ RUNTIME_ERRORS = (
 )
 
 
+# Readers whose kernels take a weight as it lies in memory, constant or not.
+_TAKE_INPUTS = frozenset({"MatMul", "Gemm", "Gather"})
+FED_BYTES = 2**20
+
+
+def fed_weights(emitted: EmittedModel) -> frozenset[str]:
+    """Return the large weights that can be inputs: of initializers onnxruntime makes a copy for a while."""
+    large = {name for name, array in emitted.weights.items() if array.nbytes >= FED_BYTES}
+    for node in emitted.model.graph.node:
+        if node.op_type not in _TAKE_INPUTS:
+            large.difference_update(node.input)
+    return frozenset(large)
+
+
+def with_inputs(model: onnx.ModelProto, names: frozenset[str]) -> onnx.ModelProto:
+    """Return the model with these of its initializers as inputs."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    declared = list(result.graph.initializer)
+    del result.graph.initializer[:]
+    result.graph.initializer.extend(one for one in declared if one.name not in names)
+    result.graph.input.extend(
+        onnx.helper.make_tensor_value_info(one.name, one.data_type, list(one.dims))
+        for one in declared
+        if one.name in names
+    )
+    return result
+
+
 class RuntimeModel:
     """An emitted model, ready to run; the weights are read from the graph's own arrays.
 
     `what` names the model in errors; `threads` bounds the processor cores (0: as many as onnxruntime likes).
-    `packed`: onnxruntime may keep copies of the weights in the order its kernels like best.
+    `packed`: onnxruntime may keep copies of the weights in the order its kernels like best. Otherwise no
+    large weight is copied, not even while the session is made.
     """
 
     def __init__(self, emitted: EmittedModel, what: str, *, threads: int = 0, packed: bool) -> None:
         self._what = what
+        fed = frozenset() if packed else fed_weights(emitted)
+        arrays = {name: np.ascontiguousarray(array) for name, array in emitted.weights.items()}
+        self._fed = {name: arrays[name] for name in fed}
         # onnxruntime reads the arrays behind these while the session lives.
         self._weights = {
-            name: onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
-            for name, array in emitted.weights.items()
+            name: onnxruntime.OrtValue.ortvalue_from_numpy(array)
+            for name, array in arrays.items()
+            if name not in fed
         }
-        self._session = self._create(emitted, threads, packed=packed)
+        model = with_inputs(emitted.model, fed) if fed else emitted.model
+        self._session = self._create(model, threads, packed=packed)
 
-    def _create(self, emitted: EmittedModel, threads: int, *, packed: bool) -> onnxruntime.InferenceSession:
+    def _create(self, model: onnx.ModelProto, threads: int, *, packed: bool) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = FATAL_ONLY
         options.intra_op_num_threads = threads
@@ -60,7 +96,7 @@ class RuntimeModel:
                 options.add_initializer(name, value)
         try:
             return onnxruntime.InferenceSession(
-                emitted.model.SerializeToString(),
+                model.SerializeToString(),
                 options,
                 providers=["CPUExecutionProvider"],
                 disabled_optimizers=UNSOUND_OPTIMISERS,
@@ -71,7 +107,7 @@ class RuntimeModel:
     def run(self, names: Sequence[str], inputs: Mapping[str, Array]) -> list[Array]:
         """Return the outputs of these names."""
         try:
-            results: list[Array] = self._session.run(list(names), dict(inputs))
+            results: list[Array] = self._session.run(list(names), {**inputs, **self._fed})
         except RUNTIME_ERRORS as error:
             raise BackendError(f"onnxruntime cannot run the {self._what} model: {error}") from error
         return results

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
+import math
 import mmap
 import os
 import resource
-import shutil
 import struct
 import tracemalloc
 import zipfile
@@ -26,7 +27,8 @@ from snnc.ir.archive import load, save, save_text
 from snnc.ir.errors import ArchiveError, OutputError, ParseError, SnncError, VerifyError
 from snnc.ir.graph import Graph
 from snnc.ir.text import print_graph
-from snnc.ir.types import TensorType
+from snnc.ir.types import DTYPES, TensorType
+from snnc.ir.weights import write_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,12 +188,12 @@ def test_an_interruption_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     def interrupt(*arguments: object) -> None:
-        scratch = {file.name for file in tmp_path.iterdir()}
-        assert len(scratch) == 2
-        assert all(name.startswith(".snnc-") and name.endswith(".tmp") for name in scratch)
+        (scratch,) = (file.name for file in tmp_path.iterdir())
+        assert scratch.startswith(".snnc-")
+        assert scratch.endswith(".tmp")
         raise error
 
-    monkeypatch.setattr(shutil, "copyfileobj", interrupt)
+    monkeypatch.setattr(archive, "write_tensors", interrupt)
     with pytest.raises(error):
         save(small_network(), tmp_path / "net.sir")
     assert not list(tmp_path.iterdir())
@@ -228,6 +230,33 @@ def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:
     save(small_network(), tmp_path / "link.sir")
     assert (tmp_path / "link.sir").is_symlink()
     assert [file.name for file in (tmp_path / "real").iterdir()] == ["net.sir"]
+
+
+@given(
+    st.dictionaries(
+        st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
+        st.tuples(st.sampled_from(list(DTYPES)), st.lists(st.integers(0, 3), max_size=3)),
+        max_size=6,
+    )
+)
+@settings(ARCHIVE, max_examples=60)
+def test_weights_are_written_as_the_library_writes_them(given: dict[str, tuple[str, list[int]]]) -> None:
+    tensors: dict[str, Array] = {
+        name: np.arange(math.prod(shape)).reshape(shape).astype(DTYPES[dtype])
+        for name, (dtype, shape) in given.items()
+    }
+    written = io.BytesIO()
+    write_tensors(written, tensors)
+    assert written.getvalue() == safetensors.numpy.save({name: tensors[name] for name in sorted(tensors)})
+
+
+def test_saving_takes_no_memory_for_a_tensor(tmp_path: Path) -> None:
+    graph = large_network(2**22)
+    tracemalloc.start()
+    save(graph, tmp_path / "net.sir")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < graph.tensors["w"].nbytes / 8
 
 
 # What is mapped.
