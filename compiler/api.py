@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from snnc.ir.decode import Decode
     from snnc.ir.graph import Graph
     from snnc.ir.kernel_types import Array
+    from snnc.simulation import Backend
 
 
 def compile(
@@ -119,8 +120,11 @@ def check_choice(name: str, value: str | None, choices: Sequence[str | None]) ->
         raise OptionError(f"{name} cannot be {value!r}", help=question or f"one of: {', '.join(known)}")
 
 
-def load(path: str | Path) -> Graph:
+def load(path: str | Path, *, check_weights: bool = True) -> Graph:
     """Return the graph of a `.sir` file, checked, with the file's record in `graph.meta`.
+
+    The weights are mapped into memory. Without `check_weights` none is read before its first use: neither
+    their checksum nor that they are finite is checked then, everything else is.
 
     >>> save(compile("examples/digits/digits_cnn.onnx", {"image": digits}), "net.sir")
     >>> graph = load("net.sir")
@@ -129,7 +133,7 @@ def load(path: str | Path) -> Graph:
     >>> [str(value.type) for value in graph.inputs]
     ['tensor<f32, N x 1 x 8 x 8>']
     """
-    network = archive.load(path, check_weights=True)
+    network = archive.load(path, check_weights=check_weights)
     network.graph.meta = dict(network.meta)
     return network.graph
 
@@ -165,11 +169,14 @@ def evaluate(
     *,
     metric: Metric | None = None,
     shapes: Mapping[str, Sequence[int | str]] | None = None,
+    backend: Backend = "reference",
+    device: str | None = None,
 ) -> Evaluation:
     """Compare a spiking graph with the ONNX model it was compiled from, at every step up to `steps`.
 
     `steps`: None for as many as data with a time axis have, else 4. `data` as for `compile`; labels need a
-    data file or a `Dataset`. Without labels the metric is the relative error.
+    data file or a `Dataset`. Without labels the metric is the relative error. `backend` runs the spiking
+    graph: "reference", "onnx" or "torch", the last one on `device` ("cpu", "cuda").
 
     >>> graph = compile("examples/digits/digits_cnn.onnx", digits)
     >>> result = evaluate(graph, "examples/digits/digits_cnn.onnx", digits, steps=2)
@@ -181,4 +188,6 @@ def evaluate(
     dataset = as_dataset(data)
     assert dataset is not None
     chosen = (dataset.steps(graph) or 4) if steps is None else steps
-    return evaluation.evaluate(graph, model, dataset, chosen, metric=metric, shapes=shapes)
+    return evaluation.evaluate(
+        graph, model, dataset, chosen, metric=metric, shapes=shapes, backend=backend, device=device
+    )

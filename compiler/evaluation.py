@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from snnc.backends.inputs import batch_size_of
-from snnc.backends.reference import Simulator
 from snnc.energy import ActivityMeter, Counts, EnergyEstimate, count_step, count_steps, estimate
 from snnc.frontend.nir.reader import is_nir_file
 from snnc.frontend.source import import_network
@@ -19,6 +18,7 @@ from snnc.methods.base import analog_pipeline
 from snnc.nir_model import NirModel
 from snnc.operations import Coverage, Operations, coverage, operations
 from snnc.passes.manager import PassManager
+from snnc.simulation import open_runner
 from snnc.source_answer import answers
 from snnc.source_model import SourceModel
 
@@ -165,17 +165,18 @@ def evaluate(
     metric: Metric | None = None,
     shapes: Mapping[str, Sequence[int | str]] | None = None,
     memory: bool = False,
+    backend: str = "reference",
+    device: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Run the source model (ONNX in onnxruntime) and the spiking graph in the reference simulator on the same
-    data.
+    """Run the source model (ONNX in onnxruntime) and the spiking graph, by a backend, on the same data.
 
     Without labels the metric is the relative error of the first output. Energy is per sample; the ANN's is
     counted on its own graph with batch norm folded, by the same rules. A model that is one time step with
     states is stepped beside the spiking graph.
     """
     started = time.perf_counter()
-    simulator = Simulator(graph)
+    simulator = open_runner(graph, backend, device)
     source = NirModel(model, graph) if is_nir_file(model) else SourceModel(model)
     analog = analog_graph(model, shapes)
     ann_counts = count_step(analog, dense=True)

@@ -10,6 +10,7 @@ from snnc.cli.measure import measure
 from snnc.cli.options import (
     FILE,
     DataOptions,
+    backend_options,
     data_options,
     decode_option,
     example,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 @decode_option
 @metric_option
 @memory_option
+@backend_options("reference", "onnx", "torch")
 @data_options
 @shape_option
 @json_option
@@ -71,12 +73,14 @@ def eval_(
     decode: Decode | None,
     metric: Metric | None,
     memory: bool,
+    backend: str,
+    device: str | None,
     data: DataOptions,
     shapes: dict[str, Sequence[int | str]] | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Run MODEL in onnxruntime and NET.sir in the reference simulator on the same data, and compare.
+    """Run MODEL in onnxruntime and NET.sir in the simulator (or --backend), and compare.
 
     \b
     agreement     samples on which both name the same class
@@ -98,6 +102,8 @@ def eval_(
             decode=decode,
             metric=metric,
             memory=memory,
+            backend=backend,
+            device=device,
             shapes=shapes,
             quiet=quiet,
         )

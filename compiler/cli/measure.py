@@ -30,6 +30,8 @@ def measure(
     quiet: bool,
     decode: Decode | None = None,
     memory: bool = False,
+    backend: str = "reference",
+    device: str | None = None,
 ) -> Evaluation:
     """Evaluate a network file against its model; the file's record fills in what is not given."""
     from snnc.api import load
@@ -53,6 +55,8 @@ def measure(
             metric=metric,
             shapes=shapes or recorded_shapes(graph.meta),
             memory=memory,
+            backend=backend,
+            device=device,
             progress=activity.update,
         )
 

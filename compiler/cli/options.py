@@ -349,6 +349,27 @@ def recorded_shapes(meta: Mapping[str, Any]) -> dict[str, list[int | str]] | Non
     return recorded if isinstance(recorded, dict) else None
 
 
+# What runs a network.
+
+
+def backend_options(*backends: str) -> Callable[[Command], Command]:
+    """Add --backend, one of these, and --device, passed on as `backend` and `device`."""
+    names = {"reference": "the reference simulator", "onnx": "onnxruntime", "torch": "PyTorch",
+             "lava": "Lava (integers only)"}  # fmt: skip
+    choose = click.option(
+        "--backend",
+        type=Choice(backends),
+        default="reference",
+        show_default=True,
+        help=f"What runs the network: {', '.join(names[backend] for backend in backends)}. "
+        "Only the reference simulator records and runs every network.",
+    )
+    place = click.option(
+        "--device", metavar="DEVICE", help="Where --backend torch runs: cpu, cuda or cuda:N. [default: cpu]"
+    )
+    return lambda command: choose(place(command))
+
+
 # Files to write.
 
 

@@ -8,8 +8,8 @@ import click
 
 from snnc.cli.options import (
     FILE,
-    Choice,
     DataOptions,
+    backend_options,
     check_writable,
     data_options,
     decode_option,
@@ -75,13 +75,7 @@ MOST_SAMPLES = 4096  # in one run of a backend that takes long to start
     help="Also write NAME.spikes and NAME.membranes of the neurons that stand for this node or tensor "
     "of the model. Repeat for more.",
 )
-@click.option(
-    "--backend",
-    type=Choice(["reference", "onnx", "lava"]),
-    default="reference",
-    show_default=True,
-    help="What runs the network; onnx is faster and records nothing, lava is slower and for integers.",
-)
+@backend_options("reference", "onnx", "torch", "lava")
 @click.option(
     "--lava-python",
     metavar="PYTHON",
@@ -104,6 +98,7 @@ def run(
     data: DataOptions,
     record: Sequence[str],
     backend: str,
+    device: str | None,
     lava_python: str | None,
     time_limit: float | None,
     quiet: bool,
@@ -118,6 +113,8 @@ def run(
         raise OptionError(
             f"--record needs the reference simulator, not {backend}", help="leave out --backend"
         )
+    if backend == "lava" and device is not None:
+        raise OptionError("--device is for --backend torch")
     if backend != "lava" and (lava_python or time_limit is not None):
         raise OptionError("--lava-python and --time-limit mean nothing without --backend lava")
     check_writable(output, input_file, network)
@@ -134,7 +131,7 @@ def run(
             listener = Listener(notes.note, activity.update)
             run_group, group = lava_runner(graph, steps, lava_python, time_limit, listener)
         else:
-            run_group, group = runner(backend, graph, steps, record)
+            run_group, group = runner(backend, device, graph, steps, record)
         arrays = simulate(run_group, group, graph, dataset, activity)
         write_arrays(output, arrays)
     if not quiet:
@@ -153,17 +150,18 @@ def refuse_suffix(output: Path, graph: Graph, record: Sequence[str]) -> None:
         )
 
 
-def runner(backend: str, graph: Graph, steps: int, record: Sequence[str]) -> tuple[RunGroup, int]:
+def runner(
+    backend: str, device: str | None, graph: Graph, steps: int, record: Sequence[str]
+) -> tuple[RunGroup, int]:
     """Return what runs a group of samples, and how many it likes to run together."""
-    if backend == "onnx":
-        from snnc.backends.onnx.spiking import OnnxSimulator
-
-        model = OnnxSimulator(graph)
-        return lambda inputs: model.run(inputs, steps), FEWEST_SAMPLES
     from snnc.backends.reference import Simulator
+    from snnc.simulation import open_runner
 
-    simulator = Simulator(graph)
-    return lambda inputs: simulator.run(inputs, steps, record=record), simulator.group
+    opened = open_runner(graph, backend, device)
+    if not record:
+        return lambda inputs: opened.run(inputs, steps), opened.group
+    assert isinstance(opened, Simulator)
+    return lambda inputs: opened.run(inputs, steps, record=record), opened.group
 
 
 def lava_runner(

@@ -1,0 +1,112 @@
+"""Runs a network as the reference simulator does, with PyTorch on a device."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from snnc.backends.inputs import batch_size_of, check_inputs, check_steps, split_batches, timed_inputs
+from snnc.backends.reference import Run
+from snnc.backends.reference.program import invariant_values
+from snnc.backends.torch.program import Program, Weights, refuse_unknown
+from snnc.ir.decode import decode_problem
+from snnc.ir.errors import BackendError, DataError
+from snnc.ir.shapes import Batch, batch_axis, per_sample
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from snnc.backends.reference.program import Observer
+    from snnc.ir.graph import Graph
+    from snnc.ir.kernel_types import Array
+
+# A group's largest stream stays about this big; a GPU wants many samples at once.
+GROUP_BYTES = {"cpu": 2**23, "cuda": 2**28}
+
+
+class TorchSimulator:
+    """Runs a graph with PyTorch on a device (`cpu`, `cuda`, `cuda:1`, …).
+
+    Inputs are as the reference simulator's. The weights are copied to the device once; samples run in groups
+    of at most `group`. `BackendError` names every node that this backend does not know.
+    """
+
+    def __init__(self, graph: Graph, *, device: str | None = None, group: int | None = None) -> None:
+        for problem in filter(None, (decode_problem(graph, output) for output in graph.outputs)):
+            raise BackendError(problem, help="decode by mean or sum")
+        refuse_unknown(graph, invariant_values(graph))
+        self.graph = graph
+        self.device = open_device(device or "cpu")
+        self.group = group or default_group(graph, self.device)
+        self._weights = Weights(graph, self.device)
+
+    def run(
+        self,
+        inputs: Array | Mapping[str, Array],
+        steps: int,
+        *,
+        observers: Sequence[Observer] = (),
+    ) -> Run:
+        """Present the inputs for `steps` steps; return the decoded outputs after every step."""
+        arrays = check_inputs(self.graph, inputs)
+        check_steps(self.graph, arrays, steps)
+        timed = timed_inputs(self.graph, arrays)
+        if timed and self.graph.coding == "differential":
+            raise DataError(
+                f"the input {min(timed)!r} varies in time; differential coding is for inputs that do not",
+                help="compile with --coding rate",
+            )
+        with torch.inference_mode(), full_precision():
+            parts = [
+                Program(self.graph, self._weights, batch_size_of(self.graph, group), timed).run(
+                    group, steps, observers
+                )
+                for group in split_batches(self.graph, arrays, self.group)
+            ]
+        outputs = {}
+        for index, output in enumerate(self.graph.outputs):
+            axis = batch_axis(output.value.type.shape)
+            arrays_of_one = [decoded[index] for decoded in parts]
+            outputs[output.name] = (
+                arrays_of_one[0] if axis is None else np.concatenate(arrays_of_one, axis=axis + 1)
+            )
+        return Run(outputs)
+
+
+def open_device(name: str) -> torch.device:
+    """Return a device; `BackendError` if this machine, or this PyTorch, does not have it."""
+    try:
+        device = torch.device(name)
+        if device.type not in GROUP_BYTES:
+            raise BackendError(f"there is no device {name!r} for networks", help="give cpu or cuda")
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        if isinstance(error, BackendError):
+            raise
+        reason = str(error).splitlines()[0]
+        raise BackendError(
+            f"the device {name!r} cannot be used: {reason}", help="give cpu or cuda"
+        ) from error
+    return device
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Let no GPU round factors to TensorFloat-32: payloads would differ."""
+    matmul = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = matmul
+
+
+def default_group(graph: Graph, device: torch.device) -> int:
+    """Return how many samples to step together."""
+    shapes = [value.type.shape for value in (*graph.inputs, *(node.result for node in graph))]
+    largest = max((per_sample(s) for s in shapes if any(isinstance(d, Batch) for d in s)), default=1)
+    return max(1, GROUP_BYTES[device.type] // (4 * largest))

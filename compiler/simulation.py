@@ -1,0 +1,57 @@
+"""What can run a network: the reference simulator, onnxruntime or PyTorch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+from snnc.backends.reference import Run, Simulator
+from snnc.ir.errors import OptionError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from snnc.backends.reference.program import Observer
+    from snnc.ir.graph import Graph
+    from snnc.ir.kernel_types import Array
+
+Backend: TypeAlias = Literal["reference", "onnx", "torch"]
+BACKENDS: tuple[Backend, ...] = ("reference", "onnx", "torch")
+
+
+class Runner(Protocol):
+    """Runs a network; `group` is how many samples it likes to run together."""
+
+    @property
+    def group(self) -> int: ...
+
+    def run(
+        self, inputs: Array | Mapping[str, Array], steps: int, *, observers: Sequence[Observer] = ()
+    ) -> Run:
+        """Return the decoded outputs after every step; observers see at least every stream of spikes."""
+
+
+def open_runner(graph: Graph, backend: str = "reference", device: str | None = None) -> Runner:
+    """Return what runs a graph; `OptionError` for a backend that is unknown or not installed."""
+    if backend not in BACKENDS:
+        raise OptionError(f"nothing called {backend!r} runs networks", help=did_you_mean(backend, BACKENDS))
+    if device is not None and backend != "torch":
+        raise OptionError(f"{backend} runs on the processor", help="a device is for the backend torch")
+    if backend == "onnx":
+        from snnc.backends.onnx.spiking import OnnxSimulator
+
+        return OnnxSimulator(graph)
+    if backend == "torch":
+        return open_torch(graph, device)
+    return Simulator(graph)
+
+
+def open_torch(graph: Graph, device: str | None) -> Runner:
+    try:
+        from snnc.backends.torch.simulator import TorchSimulator
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise OptionError(
+            "the backend torch needs PyTorch, which is not installed", help='pip install "snnc[torch]"'
+        ) from error
+    return TorchSimulator(graph, device=device)
