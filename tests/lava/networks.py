@@ -211,7 +211,7 @@ def every_path() -> Graph:
 
 
 def host_nodes() -> Graph:
-    """Real nodes between two parts of the chip: layer norm, softmax, GELU, a product, a residual stream."""
+    """Real nodes between two parts of the chip: layer norm, softmax, GELU, maxima, a product, a residual stream."""
     net = Builder("host")
     tokens = net.encode(net.input(5, 8))
     a = net.neuron(net.synapse("linear", tokens, 8, 8), "a", MultiSpike(-31, 31))
@@ -228,6 +228,8 @@ def host_nodes() -> Graph:
     mixed = net.add("matmul", net.add("dequantise", shares, scale=scale), real, expect=True)
     grown = net.add("gelu", net.add("add", mixed, real), expect=True)
     net.answer(net.synapse("linear", net.encode(grown, quantum=1 / 16), 3, 8, bias=5))
+    largest = net.add("max_pool", real, expect=True, kernel=(2,), strides=(2,))
+    net.answer(net.synapse("linear", net.encode(largest), 2, 4), "largest")
     return net.done()
 
 

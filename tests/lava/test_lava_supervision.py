@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import snnc
+from snnc.backends.lava.emit import write_lava
 from snnc.backends.lava.session import LavaSimulator
 from snnc.ir.codebooks import MultiSpike
 from snnc.ir.errors import BackendError
@@ -131,6 +132,20 @@ def test_an_overflow_is_named(lava_python: Path) -> None:
     simulator = LavaSimulator(small(bias=2**31 - 1), lava_python)
     with pytest.raises(BackendError, match=r"last: 21\d+ does not fit 32 bits \(step 1 of the network\)"):
         simulator.run(np.full((2, 4), 3, np.float32), 4)
+
+
+def test_why_a_network_cannot_be_built_is_said(lava_python: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "net"
+    folder.mkdir()
+    write_lava(small(), 4, folder)
+    plan = folder / "network.json"
+    plan.write_text(plan.read_text().replace('"op": "linear"', '"op": "nonsense"', 1))
+    np.save(tmp_path / "x.npy", np.ones((1, 4), np.float32))
+    command = [lava_python, "net/run.py", "--input", "x.npy", "-o", "y.npz", "--time-limit", "60"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "error: the Lava network ended:" in done.stderr
+    assert "nonsense" in done.stderr
 
 
 def test_a_run_that_takes_too_long_is_ended(lava_python: Path) -> None:

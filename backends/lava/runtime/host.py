@@ -44,7 +44,9 @@ class HostUnit:
 
     def __init__(self, one: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
         given = attributes_of(attributes)
-        node: Any = SimpleNamespace(op=get_op(one["op"]), expect=one["expect"], origin=())
+        node: Any = SimpleNamespace(
+            op=get_op(one["op"]), expect=one["expect"], operands=one["operands"], origin=()
+        )
         self.state: Any
         if one["op"] == "neuron":
             self.state = NeuronState(given, str(given["site"]))

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,9 +42,7 @@ class EndedError(Exception):
 def main(folder: Path, arguments: Sequence[str]) -> int:
     """Run the network in `folder` as the command line says; return the exit code."""
     if arguments[:1] == ["--worker"]:
-        from snnc.backends.lava.runtime.worker import work
-
-        work(folder, Path(arguments[1]))
+        work_or_end(folder, Path(arguments[1]))
         return 0
     options = parse(arguments)
     network = json.loads((folder / "network.json").read_text())
@@ -56,6 +55,18 @@ def main(folder: Path, arguments: Sequence[str]) -> int:
             report(options, {"error": str(error)}, f"error: {error}")
             return 1
     return 0
+
+
+def work_or_end(folder: Path, job_file: Path) -> None:
+    """Do a job; end the process at once if it fails: leaving it in order would wait for Lava's processes."""
+    from snnc.backends.lava.runtime.worker import work
+
+    try:
+        work(folder, job_file)
+    except Exception:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
