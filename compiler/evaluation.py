@@ -188,6 +188,7 @@ def evaluate(
         expected = answers(source, graph, inputs, steps, graph.outputs[0])
         run = simulator.run(inputs, steps, observers=observers)
         snn = run.outputs[graph.outputs[0].name]
+        refuse_other_shapes(expected, snn, model)
         scores.add(expected, snn, labels if chosen == "accuracy" else None)
         meter.samples += batch_size_of(graph, inputs)
         if progress is not None:
@@ -205,6 +206,17 @@ def evaluate(
         stepped,
         memory_steps(analog, moved, stepped=stepped) if memory else None,
     )
+
+
+def refuse_other_shapes(ann: Array, snn: Array, model: str | Path) -> None:
+    """Refuse a source [N, …] or [T, N, …] whose answers are not shaped as the network's [T, N, …]."""
+    expected = ann.shape[ann.ndim == snn.ndim :]
+    if expected != snn.shape[1:]:
+        raise DataError(
+            f"the model answers with {list(expected)}, the network with {list(snn.shape[1:])}; "
+            "is it the one the .sir was compiled from?",
+            where=str(model),
+        )
 
 
 def choose_metric(metric: Metric | None, dataset: Dataset, graph: Graph) -> Metric:

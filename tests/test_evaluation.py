@@ -201,3 +201,12 @@ def test_another_models_outputs_are_refused(graph: Graph, tmp_path: Path) -> Non
     onnx.save(model, tmp_path / "other.onnx")
     with pytest.raises(DataError, match="has no output 'logits'"):
         evaluate(graph, tmp_path / "other.onnx", data(2), 1)
+
+
+def test_another_models_shapes_are_refused(graph: Graph, tmp_path: Path) -> None:
+    model = onnx_model(
+        [helper.make_node("Flatten", ["image"], ["logits"])], {"image": ["N", 1, 8, 8]}, {"logits": ["N", 64]}
+    )
+    onnx.save(model, tmp_path / "other.onnx")
+    with pytest.raises(DataError, match=r"answers with \[2, 64\], the network with \[2, 10\]"):
+        evaluate(graph, tmp_path / "other.onnx", data(2), 1)

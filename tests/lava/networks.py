@@ -211,7 +211,7 @@ def every_path() -> Graph:
 
 
 def host_nodes() -> Graph:
-    """Real nodes between two parts of the chip: layer norm, softmax, GELU, maxima, a product, a residual stream."""
+    """Real nodes between parts of the chip: norm, softmax, GELU, maxima, a product, a residual stream."""
     net = Builder("host")
     tokens = net.encode(net.input(5, 8))
     a = net.neuron(net.synapse("linear", tokens, 8, 8), "a", MultiSpike(-31, 31))

@@ -63,7 +63,7 @@ def work_or_end(folder: Path, job_file: Path) -> None:
 
     try:
         work(folder, job_file)
-    except Exception:
+    except Exception:  # noqa: BLE001  # whatever it is, Lava's processes are waiting
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)
