@@ -30,7 +30,9 @@ class Machine:
         `per`: whether every channel counts in a unit of its own, or all of a layer in one.
         """
         return [
-            FuseBatchNorm(),  # what no threshold took
+            FuseBatchNorm(),
+            # What no weight took; a host can compute it, and neurons of one sum may differ in its sign.
+            *(() if host_nodes else (FuseBatchNorm(into="thresholds"),)),
             QuantiseWeights(bits=self.weight_bits, width=self.width, per=per),
             Integerise(width=self.width, host_nodes=host_nodes),
             Dce(),

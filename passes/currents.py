@@ -54,6 +54,8 @@ def find_currents(graph: Graph) -> Currents:
     """Return the currents of a graph whose factors and averages are spelled out as synapses."""
     found, together = Currents(), nx.Graph()
     for node in graph:
+        if node.op.name == "max_pool" and node.operands[0] in found.numbers:
+            found.numbers[node.result] = moved(node, graph, found)  # of one channel each
         if node.expect or node.op.neuron:
             continue
         if node.op.name in SYNAPSES and isinstance(node.operands[0].type, SpikeType):

@@ -131,7 +131,7 @@ def refuse_real_nodes(graph: Graph) -> None:
             decoded.add(node.result)
             readers = [user for user in node.result.users if user.op.neuron or user.op.synaptic]
             if readers:
-                problems.append(f"{describe(readers[0])} reads real numbers")
+                problems.append(f"{describe(readers[0])} reads real numbers from {describe(node)}")
         elif isinstance(type_, TensorType) and type_.is_real and node.result not in analog and not constant:
             problems.append(f"{describe(node)} computes with real numbers: {type_}")
     if problems:

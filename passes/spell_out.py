@@ -43,7 +43,8 @@ def stays_on_chip(value: Value) -> bool:
             assert user.graph is not None
             if user.op.neuron:
                 return True
-            if user.op.name in CARRYING and not user.expect and user.result not in seen:
+            carries = user.op.name in CARRYING and not user.expect
+            if (carries or user.op.name == "max_pool") and user.result not in seen:
                 seen.add(user.result)
                 waiting.append(user.result)
         producer = current.node
@@ -99,8 +100,8 @@ def factor_to_synapse(node: Node, rewriter: Rewriter) -> bool:
         value = None
         if is_spikes(x):
             value = diagonal(node, x, full, rewriter)
-        elif is_synapse(x) and len(x.users) == 1 and not graph.is_output(x):
-            value = scaled_synapse(x, full, rewriter)
+        elif len(x.users) == 1 and not graph.is_output(x):
+            value = scaled_synapse(x, full, rewriter) if is_synapse(x) else scaled_vector(x, full, rewriter)
         if value is not None:
             rewriter.replace(node, value)
             return True
@@ -124,6 +125,21 @@ def scaled_synapse(current: Value, factor: Array, rewriter: Rewriter) -> Value |
     assert value.node is not None
     rewriter.graph.set_origin(value.node, node.origin)
     return value
+
+
+def scaled_vector(current: Value, factor: Array, rewriter: Rewriter) -> Value | None:
+    """Return reshape(synapse) with its channels multiplied, where only axes of size 1 are behind them."""
+    flat = current.node
+    if flat is None or flat.op.name != "reshape":
+        return None
+    inner, shape = flat.operands[0], flat.operands[0].type.shape
+    squeezed = is_synapse(inner) and len(current.type.shape) == 2 and set(shape[2:]) <= {1}
+    if not squeezed or shape[1] != current.type.shape[1] or len(inner.users) > 1:
+        return None
+    value = scaled_synapse(inner, factor.reshape(1, -1, *(1,) * (len(shape) - 2)), rewriter)
+    if value is None:
+        return None
+    return rewriter.insert(flat, "reshape", [value], flat.attributes)
 
 
 def pooling_to_synapse(node: Node, rewriter: Rewriter) -> bool:

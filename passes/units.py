@@ -122,8 +122,19 @@ def signs_of(graph: Graph, currents: Currents) -> Array:
         np.minimum.at(least, classes[reached], quantum)
         np.maximum.at(most, classes[reached], quantum)
         if ((least < 0) & (most > 0)).any():
-            raise PassError(f"{describe(node)}: thresholds on its sum have different signs")
-    return np.where(least < 0, -1.0, 1.0)
+            raise PassError(
+                f"{describe(node)}: thresholds on its sum have different signs",
+                help="leave the batch norms behind this sum to a host (--host-nodes), or train them positive",
+            )
+    signs = np.where(least < 0, -1.0, 1.0)
+    for node in graph:
+        if node.op.name == "max_pool" and node.result in currents.numbers:
+            classes = currents.elements(node.result)
+            if (signs[classes[classes != NOTHING]] < 0).any():
+                raise PassError(
+                    f"{describe(node)}: the threshold behind it is negative, which makes it a minimum"
+                )
+    return signs
 
 
 def threshold_of(node: Node, graph: Graph) -> Array:

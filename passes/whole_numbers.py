@@ -46,7 +46,9 @@ def fractions(graph: Graph) -> list[str]:
             problems += [
                 f"{describe(node)}: {name}" for name in WHOLE[node.op.name] if not is_whole(given[name])
             ]
-        elif node.op.role is Role.LINEAR and any(operand in currents for operand in node.operands):
+        elif (node.op.role is Role.LINEAR or node.op.name == "max_pool") and any(
+            operand in currents for operand in node.operands
+        ):
             currents.add(node.result)
     return problems
 

@@ -153,11 +153,15 @@ def refuse_real(graph: Graph) -> None:
 
 
 def computes_real(graph: Graph, node: Node) -> bool:
-    """Tell whether a node has real weights, or a real threshold although it reads no real stream."""
+    """Tell whether a node has real weights or a real threshold although it reads no real stream.
+
+    What reads one is an encoder, or a layer that runs on a host.
+    """
     given = graph.resolve(node)
     weight, threshold = given.get("weight"), given.get("quantum", given.get("threshold"))
     if node.op.synaptic:
-        return weight is not None and bool(weight.dtype.kind == "f")
+        real = weight is not None and bool(weight.dtype.kind == "f")
+        return real and counts(node.operands[0].type)
     encodes = node.op.name == "neuron" and not counts(node.operands[0].type)
     return node.op.neuron and not encodes and (threshold is None or bool(threshold.dtype.kind == "f"))
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FILE = click.Path(path_type=Path)
 STEPS_IF_UNRECORDED = 4
 MAX_DIGITS = 15  # of a dimension
+MOST_STEPS = 2**20  # that a command line may ask for: beyond it is a slip of the finger
 MAX_RECORDED_STEPS = 2**16  # far above any network: more are for the user to ask for, not for a file
 
 
@@ -56,7 +57,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 steps_option = click.option(
     "-T",
     "--steps",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=MOST_STEPS),
     metavar="T",
     help="Time steps to run.  [default: as many as data with a time axis have, as recorded in NET, else 4]",
 )

@@ -59,6 +59,8 @@ class Running:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            # A shell's background job, as a test run may be, starts with SIGINT ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # no threads here
         )
         self.wait(lambda: any(folder.glob("*/progress")))
         (job,) = folder.glob("*/job.json")

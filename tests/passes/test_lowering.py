@@ -11,6 +11,7 @@ import pytest
 
 import snnc
 from snnc.backends.reference import Simulator
+from snnc.hardware import get_machine
 from snnc.ir.codebooks import MultiSpike
 from snnc.ir.errors import PassError
 from snnc.ir.types import SpikeType
@@ -23,7 +24,7 @@ from tests.passes.build import Builder, N, applied, only, ops, rewritten
 from tests.passes.calibration import RampCalibration
 
 if TYPE_CHECKING:
-    from snnc.ir.graph import Graph
+    from snnc.ir.graph import Graph, Value
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 SAFORMER = Path(__file__).parents[2] / "examples" / "saformer"
@@ -247,6 +248,78 @@ def test_factors_and_averages_become_synapses_that_compute_the_same() -> None:
     expected, found = (Simulator(graph).run(x, 3).outputs for graph in (before, after))
     for name in expected:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def neuron(b: Builder, x: Value, channels: int, name: str) -> Value:
+    quantum = np.linspace(0.3, 0.6, channels, dtype=np.float32)
+    quantum = quantum.reshape(1, channels, *(1,) * (len(x.type.shape) - 2))
+    return b("neuron", x, codebook=MultiSpike(0, 31), quantum=quantum, name=name)
+
+
+def norm(b: Builder, x: Value, channels: int, name: str, sign: float = 1) -> Value:
+    random = np.random.default_rng(5)
+    gain = sign * random.uniform(0.5, 1.5, channels).astype(np.float32)
+    shift = random.standard_normal(channels).astype(np.float32)
+    zero, one = np.zeros(channels, np.float32), np.ones(channels, np.float32)
+    return b("batch_norm", x, gamma=gain, beta=shift, mean=zero, variance=one, epsilon=0.0, name=name)
+
+
+def kernel(outputs: int, inputs: int, seed: int) -> np.ndarray:
+    return (np.random.default_rng(seed).standard_normal((outputs, inputs, 1, 1)) / 2).astype(np.float32)
+
+
+def dense_block(sign: float) -> Graph:
+    """A block of a DenseNet: the joined currents are read again, so no weight can take the batch norm."""
+    b = Builder(N, 3, 4, 4)
+    first = b("conv", neuron(b, b.x, 3, "in"), weight=kernel(4, 3, 0), name="first")
+    inner = neuron(b, norm(b, first, 4, "norm", sign), 4, "inner")
+    joined = b(
+        "concat", first, b("conv", inner, weight=kernel(2, 4, 1), name="second"), axis=1, name="joined"
+    )
+    out = neuron(b, joined, 6, "out")
+    return b.outputs(y=b("conv", out, weight=kernel(5, 6, 2), name="head"))
+
+
+def test_a_batch_norm_behind_what_is_joined_goes_into_thresholds() -> None:
+    check_lowered(dense_block(1), tolerance=0.02)
+
+
+def test_neurons_that_mirror_one_sum_are_refused_without_a_host() -> None:
+    with pytest.raises(PassError, match='neuron from "out": thresholds on its sum have different signs'):
+        check_lowered(dense_block(-1), tolerance=0.02)
+    check_lowered(dense_block(-1), tolerance=0.02, host_nodes=True)
+
+
+def test_a_maximum_of_sums_is_one_of_integers() -> None:
+    b = Builder(N, 4, 4, 4)
+    spikes = neuron(b, b.x, 4, "in")
+    branch = b("conv", spikes, weight=kernel(4, 4, 3), name="branch")
+    scale = np.array([0.3, 0.5, 0.7, 0.9], np.float32).reshape(1, 4, 1, 1)
+    added = b("add", branch, b("mul", spikes, scale, name="skip"), name="sum")
+    pooled = b("max_pool", added, kernel=(2, 2), strides=(2, 2), expect=True, name="pool")
+    out = neuron(b, pooled, 4, "out")
+    graph = check_lowered(b.outputs(y=b("conv", out, weight=kernel(3, 4, 4), name="head")), tolerance=0.02)
+    assert str(only(graph, "max_pool").result.type) == "tensor<i32, N x 4 x 2 x 2>"
+
+
+def test_a_mean_over_positions_without_their_axes_is_a_synapse() -> None:
+    b = Builder(N, 4, 4, 4)
+    mean = b("reduce_mean", neuron(b, b.x, 4, "in"), axes=(2, 3), keepdims=False, name="mean")
+    scaled = b("mul", mean, np.array([[0.3, 0.5, 0.7, 0.9]], np.float32), name="scale")
+    out = neuron(b, scaled, 4, "out")
+    head = b("linear", out, weight=np.eye(4, dtype=np.float32) / 3, name="head")
+    check_lowered(b.outputs(y=head), tolerance=0.02)
+
+
+def check_lowered(graph: Graph, *, tolerance: float, host_nodes: bool = False) -> Graph:
+    """Lower a graph; its answers stay close."""
+    integers, _ = applied(
+        graph, *get_machine("loihi2").passes(host_nodes=host_nodes), calibration=RampCalibration()
+    )
+    x = np.random.default_rng(9).normal(0, 2, (40, *graph.inputs[0].type.shape[1:])).astype(np.float32)
+    wanted, found = (Simulator(one).run(x, 16).outputs["y"][-1] for one in (graph, integers))
+    assert np.linalg.norm(found - wanted) <= tolerance * np.linalg.norm(wanted)
+    return integers
 
 
 # Refusals.
