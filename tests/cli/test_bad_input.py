@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from harness import onnx_model
 from onnx import TensorProto, helper, save_model
+
+from tests.harness import onnx_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable

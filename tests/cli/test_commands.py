@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from harness import onnx_model
 from onnx import TensorProto, helper, save_model
 
 import snnc as library
 from snnc.cli import COMMANDS
 from snnc.ir.text import parse_graph, print_graph
 from tests.archives import read_npz
+from tests.harness import onnx_model
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from harness import onnx_model
 from onnx import helper, save_model
+
+from tests.harness import onnx_model
 
 if TYPE_CHECKING:
     from pathlib import Path
