@@ -34,6 +34,7 @@ ENCODER = "it turns real numbers into spikes; the host sends those"
 PRODUCT = "it multiplies two streams that vary in time; a core multiplies spikes by weights it stores"
 EXPECTATION = "it computes with real numbers: an expectation node runs on the host"
 UNKNOWN = "there is no rule for the synapses that it would take"
+MAXIMUM = "it takes the maximum of sums, which no neuron sends"
 REAL = "it computes with real numbers, which no neuron does"
 
 
@@ -74,8 +75,10 @@ class Grouping:
     static: set[Value] = field(default_factory=set)
     seen: dict[Value, list[Branch]] = field(default_factory=dict)
     delivered: set[Value] = field(default_factory=set)
+    integer: bool = False
 
     def run(self) -> Network:
+        self.integer = self.graph.computes_integers
         self.static = static_values(self.graph)
         for value in self.graph.inputs:
             if value not in self.static:
@@ -91,7 +94,7 @@ class Grouping:
             tuple(self.unplaced),
             self.count,
             tuple(self.read_by_host),
-            is_integer(self.graph),
+            self.integer,
         )
 
     def send(self, value: Value, depth: int, *, hosted: bool) -> Array:
@@ -112,9 +115,12 @@ class Grouping:
             self.on_host(node, self.reason(node))
 
     def neurons(self, node: Node) -> None:
-        parts = self.branches(node.operands[0])
-        spiking = any(isinstance(part.type, SpikeType) for part in moved_from(node.operands[0]))
-        if spiking or not all(self.hosted(part) for part in parts):
+        x = node.operands[0]
+        parts = self.branches(x)
+        spiking = any(isinstance(part.type, SpikeType) for part in moved_from(x))
+        # Where neurons integrate whole numbers, one that reads real ones is the host's way back to spikes.
+        returns = self.integer and isinstance(x.type, TensorType) and x.type.is_real
+        if not returns and (spiking or not all(self.hosted(part) for part in parts)):
             self.layer(node, "neurons")
         else:
             self.on_host(node, ENCODER)
@@ -136,6 +142,8 @@ class Grouping:
     def reason(self, node: Node) -> str:
         if node.op.role is Role.MULTILINEAR:
             return PRODUCT
+        if node.op.name == "max_pool" and not node.result.type.is_real:
+            return MAXIMUM
         if node.op.role is Role.LINEAR and not node.expect:
             return UNKNOWN
         return EXPECTATION if node.expect else REAL
@@ -303,12 +311,6 @@ def joined(parts: Sequence[Branch]) -> list[Branch]:
         else:
             found.append(part)
     return found
-
-
-def is_integer(graph: Graph) -> bool:
-    """Tell whether synapses have integer weights already."""
-    types = [node.result.type for node in graph if node.op.synaptic]
-    return bool(types) and all(isinstance(t, TensorType) and t.dtype == "i32" for t in types)
 
 
 def moved_from(value: Value) -> list[Value]:

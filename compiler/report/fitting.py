@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from snnc.cli.fit import TITLES, layer_row, verdict
 from snnc.placement.chips import CHIPS, RESOURCES
 from snnc.placement.fit import place
-from snnc.placement.grouping import group, is_integer
+from snnc.placement.grouping import group
 from snnc.placement.picture import draw, title
 from snnc.report.markup import details, paragraph, scrolling, table, text
 
@@ -19,7 +19,7 @@ CHIP = CHIPS["loihi2"]
 
 
 def has_fit(report: Report) -> bool:
-    return is_integer(report.graph)
+    return report.graph.computes_integers
 
 
 def fit_section(report: Report) -> str:

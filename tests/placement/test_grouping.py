@@ -152,3 +152,31 @@ def test_a_network_of_integers_says_so_and_its_encoder_stays_on_the_host() -> No
         ("sums", "readout"),
     ]
     assert [node.name for node in network.unplaced] == ["neuron encoder"]
+
+
+def test_a_neuron_behind_the_host_of_an_integer_network_is_the_hosts() -> None:
+    """The chip has integers; what reads real numbers again sends spikes from the host."""
+    b = Builder(N, 4)
+    unit = np.ones((1, 4), np.float32)
+    spikes = b("neuron", b.x, codebook=MultiSpike(-7, 7), quantum=unit, name="encoder")
+    first = b("linear", spikes, weight=np.eye(4, dtype=np.int8), name="first")
+    theta = np.full((1, 4), 3, np.int32)
+    chip = b("neuron", first, codebook=MultiSpike(0, 7), quantum=theta, width=24, name="chip")
+    second = b("linear", chip, weight=np.eye(4, dtype=np.int8), name="second")
+    real = b("dequantise", second, scale=np.full(4, 0.5, np.float32), name="real")
+    back = b(
+        "neuron",
+        b("gelu", real, expect=True, name="gelu"),
+        codebook=MultiSpike(-7, 7),
+        quantum=unit,
+        name="back",
+    )
+    last = b("linear", back, weight=np.eye(4, dtype=np.int8), name="last")
+    network = group(b.outputs(y=b("dequantise", last, scale=np.full(4, 0.5, np.float32), name="answer")))
+    assert network.integer
+    assert [layer.name for layer in network.layers if layer.kind == "neurons"] == ["chip"]
+    assert [unplaced.name for unplaced in network.unplaced] == [
+        "neuron encoder",
+        "expect.gelu gelu",
+        "neuron back",
+    ]
