@@ -9,6 +9,7 @@ sources. A Python that is not there is skipped, and said to be. Needs `build` an
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import subprocess
@@ -77,21 +78,31 @@ def compare(wheel: Path, source: Path) -> None:
 
 
 def find(name: str) -> Path | None:
-    """Return an interpreter by name or path; say why there is none."""
-    path = shutil.which(name)
-    if path is None:
-        print(f"SKIPPED {name}: it is not on this machine (name those that are: make wheels PYTHONS=...)")
-        return None
+    """Return an interpreter by name or path, or as pyenv keeps it; say why there is none."""
+    root = os.environ.get("PYENV_ROOT", str(Path.home() / ".pyenv"))
+    version = name.removeprefix("python")
+    found = [shutil.which(name), *sorted(glob.glob(f"{root}/versions/{version}.*/bin/python"))]
+    reasons = []
+    for path in filter(None, found):
+        reason = unusable(path)
+        if reason is None:
+            return Path(path)
+        reasons.append(reason)
+    why = "; ".join(reasons) or "it is not on this machine (name those that are: make wheels PYTHONS=...)"
+    print(f"SKIPPED {name}: {why}")
+    return None
+
+
+def unusable(path: str) -> str | None:
+    """Return why an interpreter cannot be used, or None."""
     probe = [path, "-c", "import sys; print(*sys.version_info[:2])"]
     result = subprocess.run(probe, capture_output=True, text=True, check=False)
     if result.returncode != 0:  # what stands for a version that is not installed, as version managers have it
-        print(f"SKIPPED {name}: {path} does not run: {result.stderr.strip().partition(chr(10))[0]}")
-        return None
+        return f"{path} does not run: {result.stderr.strip().partition(chr(10))[0]}"
     version = result.stdout.split()
     if tuple(map(int, version)) < OLDEST:
-        print(f"SKIPPED {name}: it is Python {'.'.join(version)}, older than 3.11")
-        return None
-    return Path(path)
+        return f"{path} is Python {'.'.join(version)}, older than 3.11"
+    return None
 
 
 def attempt(interpreter: Path, wheel: Path, folder: Path) -> None:
