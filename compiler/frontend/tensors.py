@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, TypeAlias
@@ -88,6 +89,8 @@ class TensorReader:
             return _inline(inline)
         count: int = math.prod(tensor.dims)
         flat: Array = np.frombuffer(content, _element_type(tensor), count, offset)
+        if isinstance(content, mmap.mmap):
+            drop_pages_with(flat, content, offset, size)
         return flat.reshape(tuple(tensor.dims))
 
     def _open(self, path: Path) -> ExternalFile:
@@ -147,6 +150,19 @@ class TensorReader:
         if not path.is_file():
             raise ModelError(f"{what} is missing", where=str(path), help="keep it beside the model file")
         return path
+
+
+def drop_pages_with(array: Array, content: mmap.mmap, offset: int, size: int) -> None:
+    """Give back the memory of a mapped array's whole pages once no view of it is left.
+
+    What a pass has replaced would stay in memory until the last tensor lets go of the file.
+    """
+    first = -(-offset // mmap.PAGESIZE) * mmap.PAGESIZE
+    length = (offset + size) // mmap.PAGESIZE * mmap.PAGESIZE - first
+    # Without harm to others that share the bytes: pages of a file are read again when they are needed.
+    if length > 0 and hasattr(mmap, "MADV_DONTNEED"):
+        finalizer = weakref.finalize(array, content.madvise, mmap.MADV_DONTNEED, first, length)
+        finalizer.atexit = False
 
 
 def is_external(tensor: onnx.TensorProto) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import mmap
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,12 +19,11 @@ from snnc.ir.errors import ModelError, UnsupportedOpError
 from tests.harness import assert_matches_onnxruntime, onnx_model, run_analog
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from snnc.ir.kernel_types import Array
 
 WEIGHT = np.arange(12, dtype=np.float32).reshape(3, 4)
 X = np.ones((2, 3), np.float32)
+SMAPS = Path("/proc/self/smaps")
 
 
 def dense(weight: Array | TensorProto = WEIGHT, opset: int = 17) -> onnx.ModelProto:
@@ -51,6 +52,12 @@ def saved(model: onnx.ModelProto, folder: Path) -> Path:
     path = folder / "model.onnx"
     path.write_bytes(model.SerializeToString())
     return path
+
+
+def resident_bytes(path: Path) -> int:
+    """Return how many bytes of a mapped file this process holds in memory."""
+    found = re.findall(rf"{re.escape(str(path))}\n(?:\w+: .*\n)*?Rss: +(\d+) kB", SMAPS.read_text())
+    return 1024 * sum(map(int, found))
 
 
 class TestFilesThatAreNoModel:
@@ -210,6 +217,27 @@ class TestExternalData:
         while isinstance(base, np.ndarray):
             base = base.base
         assert isinstance(base.obj if isinstance(base, memoryview) else base, kind)
+
+    @pytest.mark.skipif(not SMAPS.exists(), reason="only Linux tells which pages are in memory")
+    def test_mapped_pages_leave_memory_with_the_last_view_of_their_tensor(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("snnc.frontend.tensors.MAPPED", 0)
+        path = tmp_path / "weights.bin"
+        weights = np.arange(2**20, dtype=np.float32).reshape(2, -1)
+        path.write_bytes(bytes(64) + weights.tobytes())
+        reader, (tensor,) = TensorReader(tmp_path), external(path.name, offset=64).graph.initializer
+        tensor.dims[:] = weights.shape[1:]
+        one = reader.array(tensor)
+        tensor.name, tensor.external_data[1].value = "w2", str(64 + weights[0].nbytes)
+        other = reader.array(tensor)
+        assert one.sum() + other.sum() > 0  # reads every page
+        view = one[5:]
+        del one
+        assert resident_bytes(path) > 1.9 * weights[0].nbytes
+        del view
+        assert resident_bytes(path) < 1.1 * weights[0].nbytes
+        np.testing.assert_array_equal(other, weights[1])
 
     def test_the_same_bytes_over_and_over_are_refused(self, tmp_path: Path) -> None:
         """Each of them would be copied: a model of kilobytes would fill the memory from one file."""
