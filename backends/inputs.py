@@ -136,10 +136,18 @@ def split_batches(graph: Graph, arrays: Mapping[str, Array], group: int) -> Iter
     """Yield the inputs in groups of at most `group` samples."""
     total = batch_size_of(graph, arrays)
     for start in range(0, total, group):
-        yield {
-            value.name or "": _slice(value, arrays[value.name or ""], start, min(start + group, total))
-            for value in graph.inputs
-        }
+        yield _samples(graph, arrays, start, min(start + group, total))
+
+
+def split_evenly(graph: Graph, arrays: Mapping[str, Array], parts: int) -> Iterator[dict[str, Array]]:
+    """Yield the inputs in so many groups, of the same number of samples or one more."""
+    total = batch_size_of(graph, arrays)
+    for part in range(parts):
+        yield _samples(graph, arrays, part * total // parts, (part + 1) * total // parts)
+
+
+def _samples(graph: Graph, arrays: Mapping[str, Array], start: int, stop: int) -> dict[str, Array]:
+    return {value.name or "": _slice(value, arrays[value.name or ""], start, stop) for value in graph.inputs}
 
 
 def _slice(value: Value, array: Array, start: int, stop: int) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from snnc.backends.onnx.spiking import OnnxSimulator, emit_spiking
+from snnc.backends.onnx.spiking import OnnxSimulator, emit_spiking, simulator
 from snnc.backends.reference import Simulator
 from snnc.ir.codebooks import Binary, MultiSpike, PowerOfTwo, Ternary
 from snnc.ir.errors import BackendError, DataError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from snnc.ir.codebooks import Codebook
+    from snnc.ir.graph import Node
     from snnc.ir.kernel_types import Array
 
 STEPS = 5
@@ -313,6 +314,36 @@ def test_all_steps_go_through_a_layer_at_once() -> None:
     assert [written.count(op) for op in ("Conv", "Gemm")] == [1, 1]
     (conv,) = [node for node in model.node if node.op_type == "Conv"]
     assert conv.input[0] == "x"  # a constant input: the first layer sees N samples, not T N
+
+
+# The simulator.
+
+
+class Watcher:
+    """Keeps what every neuron sent at every step, in the order in which it is told."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, Array]] = []
+
+    def observe(self, node: Node, t: int, value: Array, membrane: Array | None) -> None:
+        if node.op.neuron:
+            self.seen.append((t, value))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("samples", [1, 2, 7])
+def test_chunks_of_samples_run_side_by_side(
+    threads: int, samples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simulator, "CHUNK_BYTES", 2 * 4 * 64 * STEPS)  # two samples of the largest stream
+    graph, inputs = classifier(), {"x": dyadic(samples, 1, 6, 6)}
+    watcher, expected = Watcher(), Simulator(graph).run(inputs, STEPS).outputs["y"]
+    runner = OnnxSimulator(graph, threads=threads)
+    np.testing.assert_array_equal(runner.run(inputs, STEPS).outputs["y"], expected)
+    np.testing.assert_array_equal(runner.run(inputs, STEPS, observers=[watcher]).outputs["y"], expected)
+    for t in range(1, STEPS + 1):
+        assert sum(len(array) for step, array in watcher.seen if step == t) == samples
+        assert max(len(array) for _, array in watcher.seen) <= 2 or samples < threads
 
 
 # Refusals.

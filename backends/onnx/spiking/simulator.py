@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
-from snnc.backends.inputs import check_inputs, check_steps, timed_inputs
+import numpy as np
+
+from snnc.backends.inputs import batch_size_of, check_inputs, check_steps, split_evenly, timed_inputs
 from snnc.backends.onnx.runtime import RuntimeModel
 from snnc.backends.onnx.spiking.emit import emit_spiking, refuse_what_cannot_be_written
 from snnc.backends.reference import Run
+from snnc.ir.shapes import batch_axis, per_sample
 from snnc.ir.types import SpikeType
 
 if TYPE_CHECKING:
@@ -19,13 +26,17 @@ if TYPE_CHECKING:
     from snnc.ir.kernel_types import Array
 
 
-GROUP = 64  # samples: all their steps are in memory at once
+# A run's largest stream, all steps of a chunk of samples, stays about this big: what a layer writes, the next
+# one finds in cache.
+CHUNK_BYTES = 2**21
+GROUP = 256  # samples to be given at once: enough to cut into chunks
 
 
 class OnnxSimulator:
     """Runs a network as the reference simulator does, as one ONNX model per number of steps.
 
-    `threads` bounds the processor cores (0: as many as onnxruntime likes).
+    `threads` bounds the processor cores (0: one per core). As many chunks of samples run side by side, each
+    on one core; with fewer samples than cores, all cores share one chunk.
     """
 
     group = GROUP
@@ -33,38 +44,77 @@ class OnnxSimulator:
     def __init__(self, graph: Graph, *, threads: int = 0) -> None:
         refuse_what_cannot_be_written(graph)
         self.graph = graph
-        self.threads = threads
-        self._models: dict[tuple[int, frozenset[str], bool], tuple[SpikingModel, RuntimeModel]] = {}
+        self.threads = threads or os.cpu_count() or 1
+        self._models: dict[tuple[int, frozenset[str], bool], SpikingModel] = {}
+        self._sessions: dict[tuple[int, frozenset[str], bool, int], RuntimeModel] = {}
         self._spiking = [node for node in graph if isinstance(node.result.type, SpikeType)]
+        self._largest = largest_stream(graph)
+        self._pool = ThreadPoolExecutor(self.threads)  # it starts no thread before it has work
 
     def run(
         self, inputs: Array | Mapping[str, Array], steps: int, *, observers: Sequence[Observer] = ()
     ) -> Run:
         """Present the inputs for `steps` steps; return the decoded outputs after every step.
 
-        Observers are told the streams of spikes, and no membranes, when the run is over.
+        Observers are told the streams of spikes, and no membranes, when a chunk of samples is done.
         """
         arrays = check_inputs(self.graph, inputs)
         check_steps(self.graph, arrays, steps)
         timed = timed_inputs(self.graph, arrays)
-        emitted, model = self._model(steps, timed, watched=bool(observers))
         given = {name: array[:steps] if name in timed else array for name, array in arrays.items()}
-        results = model.run([*emitted.outputs, *emitted.sites], given)
-        count = len(emitted.outputs)
-        tell(observers, dict(zip(self._spiking, results[count:], strict=False)), steps)
-        named = zip(self.graph.outputs, results[:count], strict=True)
-        return Run({output.name: array for output, array in named})
+        count = self._chunks(batch_size_of(self.graph, given), steps)
+        chunks = list(split_evenly(self.graph, given, count)) if count > 1 else [given]
+        emitted = self._emitted(steps, timed, watched=bool(observers))
+        names = [*emitted.outputs, *emitted.sites]
+        side_by_side = len(chunks) > 1 and not observers
+        model = self._session(steps, timed, bool(observers), 1 if side_by_side else self.threads)
+        if side_by_side:
+            return self._collect(list(self._pool.map(partial(model.run, names), chunks)))
+        return self._collect([self._told(model.run(names, chunk), observers, steps) for chunk in chunks])
 
-    def _model(
-        self, steps: int, timed: frozenset[str], *, watched: bool
-    ) -> tuple[SpikingModel, RuntimeModel]:
+    def _chunks(self, samples: int, steps: int) -> int:
+        """Return in how many chunks to run: small enough for the cache, and as many for every thread."""
+        if samples < self.threads:
+            return 1
+        most = max(1, CHUNK_BYTES // (4 * self._largest * steps))
+        return min(samples, math.ceil(samples / (most * self.threads)) * self.threads)
+
+    def _told(self, results: list[Array], observers: Sequence[Observer], steps: int) -> list[Array]:
+        """Tell observers what a chunk of samples sent; return the outputs."""
+        count = len(self.graph.outputs)
+        tell(observers, dict(zip(self._spiking, results[count:], strict=False)), steps)
+        return results[:count]
+
+    def _collect(self, parts: Sequence[list[Array]]) -> Run:
+        """Join the outputs of all chunks."""
+        outputs = {}
+        for output, arrays in zip(self.graph.outputs, zip(*parts, strict=True), strict=True):
+            axis = batch_axis(output.value.type.shape)
+            if len(arrays) == 1 or axis is None:
+                outputs[output.name] = arrays[0]
+            else:
+                outputs[output.name] = np.concatenate(arrays, axis=axis + 1)
+        return Run(outputs)
+
+    def _emitted(self, steps: int, timed: frozenset[str], *, watched: bool) -> SpikingModel:
         key = steps, timed, watched
         if key not in self._models:
             sites = [node.result for node in self._spiking] if watched else []
-            emitted = emit_spiking(self.graph, steps, timed=timed, sites=sites)
-            model = RuntimeModel(emitted, "spiking", threads=self.threads, packed=True)
-            self._models[key] = emitted, model
+            self._models[key] = emit_spiking(self.graph, steps, timed=timed, sites=sites)
         return self._models[key]
+
+    def _session(self, steps: int, timed: frozenset[str], watched: bool, threads: int) -> RuntimeModel:
+        key = steps, timed, watched, threads
+        if key not in self._sessions:
+            emitted = self._emitted(steps, timed, watched=watched)
+            self._sessions[key] = RuntimeModel(emitted, "spiking", threads=threads, packed=True)
+        return self._sessions[key]
+
+
+def largest_stream(graph: Graph) -> int:
+    """Return the elements of a sample in the largest stream with a batch axis."""
+    shapes = [value.type.shape for value in (*graph.inputs, *(node.result for node in graph))]
+    return max((per_sample(shape) for shape in shapes if batch_axis(shape) is not None), default=1)
 
 
 def tell(observers: Sequence[Observer], streams: Mapping[Node, Array], steps: int) -> None:
