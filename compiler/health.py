@@ -157,7 +157,7 @@ def look_for_lava() -> tuple[str | None, str | None]:
     try:
         return str(find_lava_python()), None
     except SnncError as error:
-        return None, f"{error.message} ({error.help})"
+        return None, f"{error.message} ({'; '.join(part for part in (error.where, error.help) if part)})"
 
 
 # Threads.

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+ABOUT_AS_CLOSE = 0.1  # of difflib's likeness, 0 to 1: two names that differ by less are as likely meant
+
 
 class SnncError(Exception):
     """The base of all refusals.
@@ -128,9 +130,16 @@ class OptionError(SnncError, ValueError):
     exit_code = 2
 
 
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """Return the known names most like one, best first: those about as close as the best, three at most."""
+    close = difflib.get_close_matches(name, sorted(known), n=3)
+    likeness = [difflib.SequenceMatcher(None, one, name).ratio() for one in close]
+    return [one for one, ratio in zip(close, likeness, strict=True) if ratio > likeness[0] - ABOUT_AS_CLOSE]
+
+
 def closest(name: str, known: Iterable[str]) -> str | None:
     """Return a question with the known names closest to one, or None if none is close."""
-    close = difflib.get_close_matches(name, sorted(known), n=3)
+    close = nearest(name, known)
     return "did you mean " + " or ".join(map(repr, close)) + "?" if close else None
 
 

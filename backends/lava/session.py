@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 VARIABLE = "SNNC_LAVA_PYTHON"
 OWN = Path(".lava", "bin", "python")  # what `make lava` makes, seen from the repository
-LOOK_FOR_LAVA = "import importlib.util, sys; sys.exit(not importlib.util.find_spec('lava.magma'))"
+LOOK_FOR_LAVA = "import importlib.util; importlib.util.find_spec('lava.magma') and print('lava')"
 RECIPE = (
     "python3.10 -m venv .lava && .lava/bin/pip install lava-nc==0.10.0; for Python 3.11 and later, and for "
     "other places, see docs/loihi.md"
@@ -48,9 +48,7 @@ def find_lava_python(given: str | None = None) -> Path:
     """Return the Python that runs Lava: as given, as SNNC_LAVA_PYTHON says, this one, or .lava/bin/python."""
     chosen = given or os.environ.get(VARIABLE)
     if chosen:
-        if not has_lava(Path(chosen)):
-            raise OptionError(f"{chosen} is no Python with Lava", help=RECIPE)
-        return Path(chosen)
+        return checked_python(chosen, "--lava-python" if given else VARIABLE)
     with suppress(ModuleNotFoundError):
         if importlib.util.find_spec("lava.magma") is not None:
             return Path(sys.executable)
@@ -62,10 +60,26 @@ def find_lava_python(given: str | None = None) -> Path:
     )
 
 
+def checked_python(given: str, source: str) -> Path:
+    """Return the Python with Lava that `source` names; `OptionError` says what is there instead."""
+    found = shutil.which(given)
+    if found is None:
+        reason = "is a folder" if Path(given).is_dir() else "cannot be executed"
+        raise OptionError(
+            f"{given} {reason if Path(given).exists() else 'does not exist'}",
+            where=source,
+            help="name the Python of the environment that has Lava, such as .lava/bin/python",
+        )
+    if not has_lava(Path(found)):
+        raise OptionError(f"{given} is no Python with Lava", where=source, help=RECIPE)
+    return Path(found)
+
+
 def has_lava(python: Path) -> bool:
     with suppress(OSError, subprocess.TimeoutExpired):
         command = [str(python), "-c", LOOK_FOR_LAVA]
-        return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
+        said = subprocess.run(command, capture_output=True, timeout=60, check=False).stdout
+        return said.split() == [b"lava"]
     return False
 
 

@@ -33,6 +33,7 @@ from snnc.cli import (
     verify,
 )
 from snnc.cli.failures import reported_failures
+from snnc.cli.options import question_after
 
 COMMANDS = (
     check.check,
@@ -58,6 +59,13 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.commands and args[0][:1] != "-":
+            ctx.fail(f"No such command {args[0]!r}." + question_after(args[0], self.commands))
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
         open_streams_that_are_closed()

@@ -193,7 +193,8 @@ def without_assumed(found: Placement) -> list[str]:
         return []
     cores = relaxed(found, names).core_count
     shown = " and ".join(TITLES[name] for name in names)
-    return [f"limits of {shown} are assumed: without them it takes {count(cores, 'core')}"]
+    taken = "as many cores" if cores == found.core_count else count(cores, "core")
+    return [f"limits of {shown} are assumed: without them it takes {taken}"]
 
 
 def mean_shares(found: Placement) -> dict[str, float]:

@@ -13,7 +13,7 @@ import click
 from snnc.ir.errors import ArchiveError, OptionError, closest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from snnc.backends.nir.timing import Integration, Timing
     from snnc.cli.show import Notes
@@ -42,10 +42,14 @@ class Choice(click.Choice[str]):
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter as error:
-            question = closest(str(value), map(str, self.choices)) or ""
-            raise click.BadParameter(
-                f"{error.message} {question.capitalize()}".rstrip(), ctx, param
-            ) from error
+            question = question_after(str(value), map(str, self.choices))
+            raise click.BadParameter(error.message + question, ctx, param) from error
+
+
+def question_after(name: str, known: Iterable[str]) -> str:
+    """Return a sentence to follow another one: which of the known names are meant; empty if none is close."""
+    question = closest(name, known)
+    return f" D{question[1:]}" if question else ""
 
 
 network_argument = click.argument("network", type=FILE, metavar="NET.sir")

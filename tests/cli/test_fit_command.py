@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 from typing import TYPE_CHECKING
+
+from snnc.placement.chips import CHIPS, with_limits
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
     from tests.cli.conftest import Snnc
 
@@ -16,6 +22,20 @@ def test_the_cnn_fits_one_chip(snnc: Snnc, compiled: Path) -> None:
     assert "fits 1 × Loihi 2 (128 cores)" in result.stdout
     assert "an estimate from published limits" in result.stdout
     assert "8 bits each are assumed" in result.stderr
+
+
+def test_how_much_hangs_on_assumed_limits(
+    snnc: Snnc, compiled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "limits of in axons and out axons are assumed: without them it takes "
+    assert f"{said}as many cores\n" in snnc("fit", compiled / "cnn.sir").stdout
+    few = dataclasses.replace(
+        CHIPS["loihi2"], limits=with_limits(CHIPS["loihi2"].limits, {"input_axons": 512})
+    )
+    monkeypatch.setitem(CHIPS, "loihi2", few)
+    shown = snnc("fit", compiled / "cnn.sir", "--chips", "9").stdout
+    assert re.search(r"Loihi 2 \(1,152 cores\): [1-9]\d cores,", shown)
+    assert f"{said}10 cores\n" in shown
 
 
 def test_what_does_not_fit_is_exit_code_1_with_what_would_help(snnc: Snnc, compiled: Path) -> None:

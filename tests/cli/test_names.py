@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import snnc as library
+from snnc.ir.errors import closest, nearest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +61,26 @@ def test_did_you_mean(
     result = snnc(*words, code=code)
     question = result.stderr.lower().partition("did you mean")[2]
     assert f"'{meant.lower()}'" in question, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "question"),
+    [
+        (["compil"], "'compil'. Did you mean 'compile'?"),  # completion is less like it
+        (["xyz"], "'xyz'."),
+        (["compile", "--thresh"], "'--thresh'. Did you mean '--thresholds'?"),  # --reset is less like it
+        (["compile", "--zzzzzzzz"], "'--zzzzzzzz'."),
+        (["passes", "bachnorm"], "did you mean 'fuse-batch-norm'?"),
+    ],
+)
+def test_only_what_is_closest_is_meant(words: list[str], question: str, snnc: Snnc) -> None:
+    assert snnc(*words, code=2).stderr.rstrip().endswith(question)
+
+
+def test_names_that_are_as_close_are_all_offered() -> None:
+    assert nearest("conv3", ["conv1", "conv2", "corn", "relu"]) == ["conv2", "conv1"]
+    assert nearest("zzz", ["relu"]) == []
+    assert closest("a", ["A", "aB", "aC"]) == "did you mean 'aC' or 'aB'?"
 
 
 @pytest.mark.parametrize(

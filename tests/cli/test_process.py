@@ -90,8 +90,16 @@ def test_any_encoding() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
-def test_interrupt(digits: Path, out: Path) -> None:
-    """A pass that never ends is interrupted; nothing is left behind."""
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (signal.SIGINT, "interrupted"),
+        (signal.SIGTERM, "ended by SIGTERM"),
+        (signal.SIGHUP, "ended by SIGHUP"),
+    ],
+)
+def test_interrupt(number: signal.Signals, said: str, digits: Path, out: Path) -> None:
+    """A pass that never ends is ended; nothing is left behind."""
     (out / "forever.py").write_text(
         "import sys, time\n"
         "from dataclasses import dataclass\n"
@@ -109,15 +117,15 @@ def test_interrupt(digits: Path, out: Path) -> None:
          "-p", "forever", "--load", out / "forever.py"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=out,
         # A shell's background jobs ignore the signal, and so would their children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # no threads here
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # noqa: PLW1509  # no threads here
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "waiting\n"
     time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, error = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert error == "interrupted\n"
+    assert process.returncode == 128 + number
+    assert error == f"{said}\n"
     assert {path.name for path in out.iterdir()} <= {"forever.py", "__pycache__"}
 
 
@@ -138,22 +146,31 @@ OLD = b"the file of before"
 RUNNING = "from snnc.backends.reference import Simulator; Simulator.run = wait"
 
 
+WORK = [
+    (WRITTEN, "compile MODEL -o OUT.sir -q", None),
+    (WRITTEN, "compile MODEL -o OUT.sir -q", OLD),
+    (WRITTEN, "emit NET --backend onnx -o OUT.onnx", OLD),
+    (WRITTEN, "run NET --input DATA -o OUT.npy -T 1 --limit 2", OLD),
+    (WRITTEN, "opt NET -p dce -o OUT.sir", OLD),
+    (WRITTEN, "report NET --model MODEL --data DATA -o OUT.html -T 1 --limit 2 -q", OLD),
+    (RUNNING, "run NET --input DATA -o OUT.npy -q", None),
+    (RUNNING, "eval NET --model MODEL --data DATA -q", None),
+]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
 @pytest.mark.parametrize(
-    ("patch", "line", "old"),
-    [
-        (WRITTEN, "compile MODEL -o OUT.sir -q", None),
-        (WRITTEN, "compile MODEL -o OUT.sir -q", OLD),
-        (WRITTEN, "emit NET --backend onnx -o OUT.onnx", OLD),
-        (WRITTEN, "run NET --input DATA -o OUT.npy -T 1 --limit 2", OLD),
-        (WRITTEN, "opt NET -p dce -o OUT.sir", OLD),
-        (WRITTEN, "report NET --model MODEL --data DATA -o OUT.html -T 1 --limit 2 -q", OLD),
-        (RUNNING, "run NET --input DATA -o OUT.npy -q", None),
-        (RUNNING, "eval NET --model MODEL --data DATA -q", None),
-    ],
+    ("number", "patch", "line", "old"),
+    [(signal.SIGINT, *work) for work in WORK] + [(signal.SIGTERM, *work) for work in (WORK[1], WORK[-1])],
 )
 def test_interrupted_work_leaves_what_was_there(
-    patch: str, line: str, old: bytes | None, digits: Path, compiled: Path, out: Path
+    number: signal.Signals,
+    patch: str,
+    line: str,
+    old: bytes | None,
+    digits: Path,
+    compiled: Path,
+    out: Path,
 ) -> None:
     places = {
         "MODEL": digits / "digits_cnn.onnx",
@@ -167,14 +184,14 @@ def test_interrupted_work_leaves_what_was_there(
     process = subprocess.Popen(
         [sys.executable, "-c", WAIT.format(patch=patch), *words],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=out,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # no threads here
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # noqa: PLW1509  # no threads here
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "waiting\n"
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, error = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert error.splitlines()[-1] == "interrupted"
+    assert process.returncode == 128 + number
+    assert error.splitlines()[-1] == ("interrupted" if number == signal.SIGINT else "ended by SIGTERM")
     assert "Traceback" not in error
     left = {str(path): path.read_bytes() for path in out.iterdir()}
     assert left == ({} if old is None else dict.fromkeys(results, old))

@@ -16,10 +16,9 @@ import snnc
 from snnc.backends.lava.closure import PACKAGE, copied_modules
 from snnc.backends.lava.emit import write_lava
 from snnc.backends.lava.partition import cut
-from snnc.backends.lava.session import find_lava_python
 from snnc.cli import main
 from snnc.ir.codebooks import MultiSpike
-from snnc.ir.errors import BackendError, OptionError
+from snnc.ir.errors import BackendError
 from tests.lava import networks
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits"
@@ -116,11 +115,6 @@ def test_thresholds_of_real_numbers_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(BackendError, match=r"neuron a: it has a real quantum"):
         write_lava(net.done(), 4, tmp_path)
-
-
-def test_a_python_without_lava_is_refused() -> None:
-    with pytest.raises(OptionError, match="/nonexistent is no Python with Lava"):
-        find_lava_python("/nonexistent")
 
 
 # The command line.

@@ -112,6 +112,8 @@ def test_ending_the_command_ends_everything(running: Running, number: signal.Sig
     running.process.wait(PATIENCE)
     assert not (running.folder / "y.npy").exists()
     running.assert_nothing_is_left()
+    if number != signal.SIGKILL:  # which leaves no time to remove the network
+        assert not list(running.folder.glob("snnc-lava-*"))
 
 
 def test_killing_the_supervisor_ends_everything(running: Running) -> None:
