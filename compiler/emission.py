@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +56,10 @@ class Target:
                 f"{output} is not named {self.suffix}", help=f"name it {output.stem}{self.suffix}"
             )
 
+    def rehearse(self, graph: Graph, options: EmitOptions) -> None:
+        """Raise what keeps the network from being written, wherever to."""
+        self.write(graph, options, io.BytesIO())
+
     def emit(self, graph: Graph, options: EmitOptions, output: Path) -> str:
         """Write the file, whole or not at all."""
         with atomic_write(output) as file:
@@ -72,6 +78,11 @@ class FolderTarget:
     def check(self, output: Path) -> None:
         """Refuse a place where there is something else."""
         check_folder_target(output, self.mark)
+
+    def rehearse(self, graph: Graph, options: EmitOptions) -> None:
+        """Raise what keeps the network from being written, wherever to."""
+        with tempfile.TemporaryDirectory(prefix="snnc-") as folder:
+            self.write(graph, options, Path(folder))
 
     def emit(self, graph: Graph, options: EmitOptions, output: Path) -> str:
         """Write the folder, whole or not at all; one that an earlier call wrote is replaced."""

@@ -53,8 +53,8 @@ class Link:
         return describe(self.node)
 
 
-def refuse(node: Node, why: str) -> BackendError:
-    return BackendError(f"Lava's own processes cannot run {describe(node)}: {why}", help=OPTIONS)
+def refuse(node: Node, why: str, help: str = OPTIONS) -> BackendError:
+    return BackendError(f"Lava's own processes cannot run {describe(node)}: {why}", help=help)
 
 
 def chain_of(graph: Graph, steps: int) -> tuple[Partition, list[Link]]:

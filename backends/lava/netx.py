@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from snnc.backends.lava.chain import chain_of, refuse
-from snnc.ir.errors import MissingPackageError
+from snnc.backends.lava.chain import OPTIONS, chain_of, refuse
+from snnc.ir.errors import BackendError, MissingPackageError
 
 if TYPE_CHECKING:
     from snnc.backends.lava.chain import Link
+    from snnc.backends.lava.partition import Partition
     from snnc.ir.graph import Graph
 
 LARGEST_WEIGHT = 254  # lava-dl, netx/utils.py, optimize_weight_bits: signed weights are even beyond 127
+HELP = "--backend lava writes this, in snnc's own processes"
 # Nothing of the current is left a step later, nothing of the membrane is lost.
 NEURON = {"iDecay": 4096, "vDecay": 0, "refDelay": 1, "gradedSpike": False}
 
@@ -33,7 +35,7 @@ def write_netx(graph: Graph, steps: int, file: BinaryIO) -> str:
         raise MissingPackageError(
             "h5py is needed to write .net files", help="pip install 'snnc[netx]'"
         ) from error
-    partition, links = chain_of(graph, steps)
+    partition, links = chain(graph, steps)
     source = partition.sources[0]
     layers = [{"type": "input", "shape": np.array(source.type.shape[1:])}]
     for link in links:
@@ -48,12 +50,21 @@ def write_netx(graph: Graph, steps: int, file: BinaryIO) -> str:
     return f"{len(links)} layers for lava-dl's netx"
 
 
+def chain(graph: Graph, steps: int) -> tuple[Partition, list[Link]]:
+    try:
+        return chain_of(graph, steps)
+    except BackendError as refusal:
+        if refusal.help == OPTIONS:
+            refusal.help = HELP
+        raise
+
+
 def layer_of(link: Link) -> dict[str, Any]:
     """Return a layer's data by name."""
     weight = link.weight << link.exponent
     if np.abs(weight).max() > LARGEST_WEIGHT:
         raise refuse(
-            link.node, f"its weights reach {np.abs(weight).max()} with their exponent; netx has 8 bits"
+            link.node, f"its weights reach {np.abs(weight).max()} with their exponent; netx has 8 bits", HELP
         )
     layer: dict[str, Any] = {"shape": np.array(link.shape), "weight": weight.astype(np.int32)}
     if weight.ndim == 4:
@@ -68,7 +79,7 @@ def layer_of(link: Link) -> dict[str, Any]:
     if link.threshold is not None:
         layer["neuron"] = {"type": "CUBA", "vThMant": link.threshold, **NEURON}
     elif weight.ndim == 4:
-        raise refuse(link.node, "a convolution of netx needs a neuron behind it")
+        raise refuse(link.node, "a convolution of netx needs a neuron behind it", HELP)
     return layer
 
 

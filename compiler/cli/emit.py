@@ -20,13 +20,14 @@ from snnc.cli.options import (
 )
 from snnc.cli.show import count, one_line, say
 from snnc.emission import EmitOptions, Target, check_varying
-from snnc.ir.errors import OptionError
+from snnc.ir.errors import OptionError, OutputError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from snnc.emission import AnyTarget
     from snnc.ir.decode import Decode
+    from snnc.ir.graph import Graph
 
 
 @click.command(
@@ -119,9 +120,6 @@ def emit(
 
     target = find_target(backend, load)
     refuse_idle(target, {"varying": varying, "stock": stock, **chosen})
-    target.check(output)
-    if isinstance(target, Target):
-        check_writable(output, network)
     graph = load_network(network)
     if decode is not None:
         graph.decode_outputs(decode)
@@ -132,9 +130,21 @@ def emit(
         timing_of(chosen["dt"], chosen["integration"]),
         bool(chosen["feedback"]),
     )
+    check_place(target, graph, options, output, network)
     written = target.emit(graph, options, output)
     if not quiet:
         say(f"{one_line(str(output))}: {count(options.steps, 'time step')}, {written}")
+
+
+def check_place(target: AnyTarget, graph: Graph, options: EmitOptions, output: Path, network: Path) -> None:
+    """Refuse a place that cannot be written; if the network cannot be either, that is what to say first."""
+    try:
+        target.check(output)
+        if isinstance(target, Target):
+            check_writable(output, network)
+    except (OptionError, OutputError):
+        target.rehearse(graph, options)
+        raise
 
 
 def refuse_idle(target: AnyTarget, given: dict[str, Any]) -> None:

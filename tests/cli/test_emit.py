@@ -121,3 +121,24 @@ def test_onnxruntime_records_no_neurons(snnc: Snnc, digits: Path, compiled: Path
     given = ("--input", digits / "digits_test.npz", "-o", out / "y.npz", "--record", "/1/Relu")
     result = snnc("run", compiled / "cnn.sir", *given, "--backend", "onnx", code=2)
     assert "--record needs the reference simulator" in result.stderr
+
+
+@pytest.mark.parametrize("backend", ["netx", "lava", "nir"])
+def test_what_is_wrong_with_the_network_comes_first(
+    backend: str, snnc: Snnc, compiled: Path, out: Path
+) -> None:
+    """Another name for the file would not help."""
+    pytest.importorskip({"netx": "h5py", "nir": "nir"}.get(backend, "numpy"))
+    (out / "file.txt").touch()
+    for place in (out / "file.txt", out / "none" / "net.nir"):
+        said = snnc("emit", compiled / "cnn.sir", "--backend", backend, "-o", place, code=1).stderr
+        assert said.startswith("error[backend]: ")
+        assert "file.txt" not in said
+    assert [path.name for path in out.iterdir()] == ["file.txt"]
+
+
+def test_what_is_wrong_with_the_name_comes_next(snnc: Snnc, compiled: Path, out: Path) -> None:
+    said = snnc("emit", compiled / "cnn.sir", "--backend", "onnx", "-o", out / "net.nir", code=2).stderr
+    assert said == f"error[bad-option]: {out}/net.nir is not named .onnx\n  help: name it net.onnx\n"
+    said = snnc("emit", out / "none.sir", "--backend", "onnx", "-o", out / "net.nir", code=1).stderr
+    assert "none.sir" in said

@@ -214,3 +214,13 @@ def test_the_command_line_writes_both(tmp_path: Path) -> None:
     assert said.endswith("8 time steps, 2 layers for lava-dl's netx\n")
     said = emit("--backend", "netx", "--stock", "-o", tmp_path / "net.net", code=2)
     assert "--stock means nothing to --backend netx" in said
+
+
+def test_what_netx_cannot_hold_is_for_another_backend() -> None:
+    pytest.importorskip("h5py", reason="LAVA-DL'S FILES ARE NOT TESTED: h5py is not installed")
+    net = Builder("payloads")
+    x = net.encode(net.input(4))
+    net.answer(net.neuron(net.synapse("linear", x, 5, 4), "hidden", MultiSpike(0, 7)))
+    with pytest.raises(BackendError, match="cannot run neuron hidden") as refused:
+        write_netx(net.done(), STEPS, io.BytesIO())
+    assert refused.value.help == "--backend lava writes this, in snnc's own processes"
