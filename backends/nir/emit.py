@@ -10,24 +10,18 @@ import numpy as np
 from snnc.backends.nir.layers import LAYERS
 from snnc.backends.nir.neurons import NEURONS
 from snnc.backends.nir.package import nir_package
+from snnc.backends.nir.remedies import ONNX, remedy
 from snnc.backends.nir.timing import Timing
 from snnc.backends.nir.writer import InexpressibleError, Writer, sample_shape
 from snnc.ir.errors import BackendError
+from snnc.ir.text.printer import value_names
 
 if TYPE_CHECKING:
-    from snnc.ir.graph import Graph, Node
+    from snnc.ir.graph import Graph, Node, Value
 
 EMITTERS = {**LAYERS, **NEURONS}
 
 SHOWN = 3  # names with the same reason
-
-# What would make an op expressible.
-REMEDIES = {
-    "max_pool": "train with average pooling, which is NIR's AvgPool2d",
-    "relu": "NIR has no activation but spikes: compile the network first",
-    "batch_norm": "compile it, which folds batch norm into weights",
-    "softmax": "NIR has no attention; --backend onnx writes it",
-}
 
 
 def emit_nir(graph: Graph, timing: Timing | None = None, *, feedback: bool = False, steps: int = 0) -> Any:
@@ -38,7 +32,7 @@ def emit_nir(graph: Graph, timing: Timing | None = None, *, feedback: bool = Fal
     `BackendError` names every node that NIR cannot say exactly.
     """
     writer = Writer(graph, nir_package(), timing or Timing(), feedback)
-    refusals = Refusals()
+    refusals = Refusals(graph)
     if graph.coding != "rate":
         refusals.add("the graph", "its spikes are changes, NIR's are not", "compile with --coding rate")
     add_inputs(writer, refusals)
@@ -57,18 +51,31 @@ def emit_nir(graph: Graph, timing: Timing | None = None, *, feedback: bool = Fal
 class Refusals:
     """What NIR cannot say, each reason once with everything it holds for."""
 
-    def __init__(self) -> None:
-        self.names: dict[tuple[str, str | None], list[str]] = {}
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.names: dict[tuple[str, str], list[str]] = {}
+        self._numbers: dict[Value, str] = {}
 
-    def add(self, name: str, reason: str, help: str | None) -> None:
+    def name(self, node: Node) -> str:
+        """Return a node's name in the source; for one that is not in there, op and number in the SIR text."""
+        if node.origin:
+            return node.origin[0]
+        self._numbers = self._numbers or value_names(self.graph)
+        inputs = [repr(value.name) for value in node.operands if value.node is None]
+        behind = f" behind the input {inputs[0]}" if inputs else ""
+        return f"{node.full_name} {self._numbers[node.result]}{behind}"
+
+    def add(self, name: str, reason: str, help: str) -> None:
         self.names.setdefault((reason, help), []).append(name)
+
+    def refuse(self, name: str, refusal: InexpressibleError) -> None:
+        self.add(name, refusal.message, refusal.remedy)
 
     def listed(self) -> str:
         lines = []
         for (reason, help), names in self.names.items():
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            remedy = f" (help: {help})" if help else ""
-            lines.append(f"  {', '.join(names[:SHOWN])}{more}: {reason}{remedy}")
+            lines += [f"  {', '.join(names[:SHOWN])}{more}: {reason}", f"    help: {help}"]
         return "\n".join(lines)
 
 
@@ -78,10 +85,13 @@ def add_inputs(writer: Writer, refusals: Refusals) -> None:
         writer.sources[value] = (name,)
         try:
             if value.type.dtype != "f32":
-                raise InexpressibleError(f"it holds {value.type.dtype}; NIR's streams are real")
+                raise InexpressibleError(
+                    f"it holds {value.type.dtype}; NIR's streams are real",
+                    help=f"start the network behind what turns it into real numbers; {ONNX}",
+                )
             primitive = writer.nir.Input(np.array(sample_shape(value)))
         except InexpressibleError as refusal:
-            refusals.add(f"the input {value.name!r}", refusal.message, refusal.help)
+            refusals.refuse(f"the input {value.name!r}", refusal)
             continue
         primitive.metadata["name"] = value.name or ""
         writer.nodes[name] = primitive
@@ -92,11 +102,11 @@ def add_node(writer: Writer, node: Node, refusals: Refusals) -> None:
     try:
         if node.expect or node.op.name not in EMITTERS:
             what = f"NIR has no primitive for {node.full_name}"
-            raise InexpressibleError(what, help=REMEDIES.get(node.op.name))
+            raise InexpressibleError(what, help=remedy(node.op))
         EMITTERS[node.op.name](writer, node)
     except InexpressibleError as refusal:
         writer.sources[node.result] = ()
-        refusals.add(next(iter(node.origin), node.op.name), refusal.message, refusal.help)
+        refusals.refuse(refusals.name(node), refusal)
 
 
 def add_outputs(writer: Writer, refusals: Refusals) -> None:

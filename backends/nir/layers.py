@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from snnc.backends.nir.geometry import squared, ungrouped
+from snnc.backends.nir.remedies import ONNX
 from snnc.backends.nir.writer import Emitter, InexpressibleError, Writer, per_sample, sample_shape
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ def conv(writer: Writer, node: Node) -> None:
     given, (x,) = writer.graph.resolve(node), node.operands
     weight, rank = given["weight"], given["weight"].ndim - 2
     if rank not in (1, 2):
-        raise InexpressibleError(f"NIR convolves in one or two dimensions, not in {rank}")
+        raise InexpressibleError(f"NIR convolves in one or two dimensions, not in {rank}", help=ONNX)
     sizes = sample_shape(x)[1:]
     strides = given["strides"] or (1,) * rank
     dilations = given["dilations"] or (1,) * rank
@@ -29,7 +30,10 @@ def conv(writer: Writer, node: Node) -> None:
         return
     kernel = squared(ungrouped(weight, given["group"]), pads, dilations)
     if kernel is None:
-        raise InexpressibleError(f"NIR pads both sides of an axis alike, this convolution by {list(pads)}")
+        raise InexpressibleError(
+            f"NIR pads both sides of an axis alike, this convolution by {list(pads)}",
+            help="train with the same padding on both sides",
+        )
     bias = np.zeros(len(weight), np.float32) if given["bias"] is None else given["bias"]
     if rank == 1:
         primitive = writer.nir.Conv1d(
@@ -53,7 +57,10 @@ def sums_windows(
 def linear(writer: Writer, node: Node) -> None:
     given, (x,) = writer.graph.resolve(node), node.operands
     if len(sample_shape(x)) != 1:
-        raise InexpressibleError(f"NIR's Affine maps one vector per sample, this layer maps {x.type}")
+        raise InexpressibleError(
+            "NIR's Affine maps one vector per sample, this layer maps several",
+            help="a convolution with kernels of size 1 maps the channels at every position",
+        )
     if given["bias"] is None:
         writer.put(node, "linear", writer.nir.Linear(given["weight"]))
     else:
@@ -65,14 +72,23 @@ def avg_pool(writer: Writer, node: Node) -> None:
     kernel, sizes = given["kernel"], sample_shape(x)[1:]
     strides, pads = given["strides"] or (1, 1), given["pads"] or (0, 0, 0, 0)
     if len(kernel) != 2:
-        raise InexpressibleError(f"NIR pools in two dimensions, not in {len(kernel)}")
+        raise InexpressibleError(f"NIR pools in two dimensions, not in {len(kernel)}", help=ONNX)
     if set(given["dilations"]) - {1} or pads[:2] != pads[2:]:
-        raise InexpressibleError("NIR's AvgPool2d has no dilation and pads both sides of an axis alike")
+        raise InexpressibleError(
+            "NIR's AvgPool2d has no dilation and pads both sides of an axis alike",
+            help="train without either",
+        )
     if any(pads) and not given["count_include_pad"]:
-        raise InexpressibleError("NIR's AvgPool2d counts the padding, this pooling leaves it out")
+        raise InexpressibleError(
+            "NIR's AvgPool2d counts the padding, this pooling leaves it out",
+            help="train with count_include_pad=True, or without padding",
+        )
     windows = [(n + 2 * p - k) // s + 1 for n, p, k, s in zip(sizes, pads[:2], kernel, strides, strict=True)]
     if windows != list(sample_shape(node.result)[1:]):
-        raise InexpressibleError("NIR's AvgPool2d has no last window that reaches beyond the padding")
+        raise InexpressibleError(
+            "NIR's AvgPool2d has no last window that reaches beyond the padding",
+            help="train with ceil_mode=False",
+        )
     writer.put(
         node, "avg_pool", writer.nir.AvgPool2d(np.array(kernel), np.array(strides), np.array(pads[:2]))
     )
@@ -91,7 +107,10 @@ def reshape(writer: Writer, node: Node) -> None:
             last = -1 if end == len(before) - 1 else end
             writer.put(node, "flatten", writer.nir.Flatten(np.array(before), start, last))
             return
-    raise InexpressibleError(f"NIR flattens axes, it does not reshape {list(before)} to {list(after)}")
+    raise InexpressibleError(
+        f"NIR flattens axes, it does not reshape {list(before)} to {list(after)}",
+        help=f"join neighbouring axes only; {ONNX}",
+    )
 
 
 def add(writer: Writer, node: Node) -> None:
@@ -102,10 +121,14 @@ def add(writer: Writer, node: Node) -> None:
                 "NIR presents no constants", help="let the layer in front add it as its bias"
             )
         if operand.type.shape != node.result.type.shape:
-            raise InexpressibleError("NIR adds streams of one shape")
+            raise InexpressibleError(
+                "NIR adds streams of one shape", help="bring both to the shape of their sum first"
+            )
     sources = [source for operand in node.operands for source in writer.sources[operand]]
     if len(set(sources)) < len(sources):
-        raise InexpressibleError("NIR has one edge between two nodes: it cannot add a stream to itself")
+        raise InexpressibleError(
+            "NIR has one edge between two nodes: it cannot add a stream to itself", help="multiply it by 2"
+        )
     writer.sources[node.result] = tuple(sources)
 
 
@@ -123,10 +146,13 @@ def stream_and_factor(writer: Writer, node: Node) -> tuple[Value, Array]:
     constants = [writer.graph.constant(operand) for operand in node.operands]
     streams = [value for value, array in zip(node.operands, constants, strict=True) if array is None]
     if len(streams) != 1:
-        raise InexpressibleError("NIR multiplies a stream by numbers, not by another stream")
+        raise InexpressibleError("NIR multiplies a stream by numbers, not by another stream", help=ONNX)
     (factor,) = (array for array in constants if array is not None)
     if streams[0].type.shape != node.result.type.shape:
-        raise InexpressibleError("NIR's Scale keeps the shape of its stream")
+        raise InexpressibleError(
+            "NIR's Scale keeps the shape of its stream",
+            help="bring the stream to the shape of the product first",
+        )
     return streams[0], factor
 
 

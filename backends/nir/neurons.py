@@ -18,10 +18,7 @@ if TYPE_CHECKING:
     from snnc.ir.kernel_types import Array
 
 TO_ZERO = "compile with --method if --reset zero, which NIR's IF is"
-SUBTRACTS = (
-    "NIR's neurons reset to a value, this one by subtraction",
-    "compile with --reset zero, or emit with --feedback",
-)
+SUBTRACTS = "NIR's neurons reset to a value, this one by subtraction"
 
 
 def below(threshold: Array) -> Array:
@@ -39,7 +36,7 @@ def neuron(writer: Writer, node: Node) -> None:
     threshold, sign = np.abs(quantum), np.sign(quantum)
     if given["reset"] == "restart":
         if (sign < 0).any():
-            raise InexpressibleError("NIR's Threshold cannot be mirrored")
+            raise InexpressibleError("NIR's Threshold cannot be mirrored", help=TO_ZERO)
         writer.put(node, "threshold", writer.nir.Threshold(below(threshold)))
     elif given["reset"] == "zero":
         primitive = writer.nir.IF(
@@ -87,7 +84,10 @@ def lif(writer: Writer, node: Node) -> None:
         writer.put(node, "threshold", writer.nir.Threshold(fires))
     elif given["reset"] == "soft":
         if (leak != 1).any() or numbers["bias"].any() or given["initial"]:
-            raise InexpressibleError(*SUBTRACTS[:1], help="NIR has no words for it with a leak or a bias")
+            raise InexpressibleError(
+                SUBTRACTS,
+                help="train with a reset to a value; --feedback writes it without leak and bias only",
+            )
         subtracting(writer, node, numbers["gain"], threshold, fires)
     else:
         refuse_lif(given, numbers)
@@ -105,18 +105,30 @@ def refuse_lif(given: dict[str, Any], numbers: dict[str, Array]) -> None:
     """Refuse what neither IF nor LIF says."""
     leak = numbers["leak"]
     if given["reset"] == "none":
-        raise InexpressibleError("NIR's neurons reset when they fire, this one does not")
+        raise InexpressibleError(
+            "NIR's neurons reset when they fire, this one does not", help="train with a reset to a value"
+        )
     if given["delayed"]:
-        raise InexpressibleError("NIR's neurons reset at once, this one in the following step")
+        raise InexpressibleError(
+            "NIR's neurons reset at once, this one in the following step",
+            help="train with a reset that is not delayed (snnTorch: reset_delay=False)",
+        )
     if (numbers["rest"] != np.float64(given["initial"])).any():
         raise InexpressibleError(
             "its membrane starts elsewhere than it is reset to; NIR does not say where a membrane starts, "
-            "readers take its reset"
+            "readers take its reset",
+            help="let it start at its reset",
         )
     if (leak == 1).all() and numbers["bias"].any():
-        raise InexpressibleError("it has a constant current of its own, NIR's IF has none")
+        raise InexpressibleError(
+            "it has a constant current of its own, NIR's IF has none",
+            help="let the layer in front add it as its bias",
+        )
     if (leak != 1).any() and not ((leak >= 0) & (leak < 1)).all():
-        raise InexpressibleError("NIR's LIF keeps 0 to 1 of its membrane in a step, in every channel")
+        raise InexpressibleError(
+            "NIR's LIF keeps 0 to 1 of its membrane in a step, in every channel",
+            help="train with such leaks, or all without a leak",
+        )
 
 
 def leaky(writer: Writer, numbers: dict[str, Array], fires: Array, v_reset: Array) -> Any:
@@ -129,7 +141,10 @@ def leaky(writer: Writer, numbers: dict[str, Array], fires: Array, v_reset: Arra
         )
     tau = writer.timing.tau(leak)
     if ((1 - writer.timing.decay(tau)).astype(np.float32) != leak).any():
-        raise InexpressibleError("no time constant gives back its leak to the last bit")
+        other = "exponential" if writer.timing.integration == "euler" else "euler"
+        raise InexpressibleError(
+            "no time constant gives back its leak to the last bit", help=f"try --integration {other}"
+        )
     return writer.nir.LIF(
         tau=tau,
         r=numbers["gain"] / share,
@@ -142,7 +157,7 @@ def leaky(writer: Writer, numbers: dict[str, Array], fires: Array, v_reset: Arra
 def subtracting(writer: Writer, node: Node, gain: Array, threshold: Array, fires: Array) -> None:
     """m(t) = v(t-1) + gain x(t), less threshold s(t-1): an integrator I, a Threshold, a Scale back to I."""
     if not writer.feedback:
-        raise InexpressibleError(SUBTRACTS[0], help=SUBTRACTS[1])
+        raise InexpressibleError(SUBTRACTS, help="compile with --reset zero, or emit with --feedback")
     integrator = writer.add("integrator", writer.nir.I(gain / writer.timing.dt), writer.read(node), node)
     spikes = writer.add("threshold", writer.nir.Threshold(fires), [integrator], node)
     back = writer.add("feedback", writer.nir.Scale(-threshold / gain), [spikes], node)

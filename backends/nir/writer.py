@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from snnc.backends.nir.remedies import ONNX, REAL
 from snnc.ir.errors import SnncError
 from snnc.ir.op import TensorRef
 from snnc.ir.shapes import Batch
@@ -21,10 +22,18 @@ if TYPE_CHECKING:
     from snnc.ir.kernel_types import Array
 
 
+# What gives a network such an attribute.
+LEAVE_OUT = {"exponent": REAL, "width": REAL, "level_axis": "leave out the pass expand-levels"}
+
+
 class InexpressibleError(SnncError):
-    """One node that NIR has no exact words for. Collected by `emit`, never shown alone."""
+    """What NIR has no exact words for, and what would help. Collected by `emit`, never shown alone."""
 
     code = "backend"
+
+    def __init__(self, message: str, *, help: str) -> None:
+        super().__init__(message, help=help)
+        self.remedy = help
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +47,12 @@ class Emitter:
         for name, value in node.attributes.items():
             declared = node.op.attributes[name]
             if name not in self.attributes and value != declared.default:
-                raise InexpressibleError(f"NIR has no word for its {name}")
+                raise InexpressibleError(f"NIR has no word for its {name}", help=LEAVE_OUT.get(name, ONNX))
             array = writer.graph.tensors[value.name] if isinstance(value, TensorRef) else None
             if array is not None and array.dtype != np.float32:
                 raise InexpressibleError(
                     f"its {name} holds {array.dtype}; NIR's readers compute with real numbers",
-                    help="emit the network before it is lowered to integers",
+                    help=REAL,
                 )
         self.write(writer, node)
 
@@ -92,7 +101,8 @@ def sample_shape(value: Value) -> tuple[int, ...]:
     batch, *sizes = value.type.shape or (None,)
     if batch != Batch() or not all(isinstance(size, int) for size in sizes) or not sizes:
         raise InexpressibleError(
-            f"it has the shape {value.type}; NIR knows no batch, so N must be the first axis and no other"
+            f"it has the shape {value.type}; NIR knows no batch, so N must be the first axis and no other",
+            help="export the model with samples along the first axis, and leave that one alone",
         )
     return tuple(size for size in sizes if isinstance(size, int))
 

@@ -1,6 +1,6 @@
 """The command line, one subcommand per file.
 
-- `options`: options that several subcommands share; `failures`: how refusals reach the user;
+- `options`, `choice`: options that several subcommands share; `failures`: how refusals reach the user;
 - `show`: tables, JSON, notes and names from untrusted files; `progress`: bars for what takes long.
 
 A subcommand imports what it works with inside its function, so that `snnc --help` is quick.
@@ -32,8 +32,8 @@ from snnc.cli import (
     run,
     verify,
 )
+from snnc.cli.choice import question_after
 from snnc.cli.failures import reported_failures
-from snnc.cli.options import question_after
 
 COMMANDS = (
     check.check,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from snnc.cli import completion
+from snnc.cli.choice import Choice
 from snnc.cli.options import (
     FILE,
-    Choice,
     DataOptions,
     check_network_name,
     check_writable,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from snnc.cli.options import Choice, example
+from snnc.cli.choice import Choice
+from snnc.cli.options import example
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

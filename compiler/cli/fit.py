@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from snnc.cli.choice import Choice
 from snnc.cli.options import (
     FILE,
-    Choice,
     check_writable,
     example,
     json_option,

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import click
 
-from snnc.ir.errors import ArchiveError, OptionError, closest
+from snnc.cli.choice import Choice
+from snnc.ir.errors import ArchiveError, OptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from snnc.backends.nir.timing import Integration, Timing
     from snnc.cli.show import Notes
@@ -33,23 +34,6 @@ MAX_RECORDED_STEPS = 2**16  # far above any network: more are for the user to as
 def example(*lines: str) -> str:
     """Return the end of a help page: commands to copy."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
-
-
-class Choice(click.Choice[str]):
-    """One of some names; a refusal says which of them is meant."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        try:
-            return super().convert(value, param, ctx)
-        except click.BadParameter as error:
-            question = question_after(str(value), map(str, self.choices))
-            raise click.BadParameter(error.message + question, ctx, param) from error
-
-
-def question_after(name: str, known: Iterable[str]) -> str:
-    """Return a sentence to follow another one: which of the known names are meant; empty if none is close."""
-    question = closest(name, known)
-    return f" D{question[1:]}" if question else ""
 
 
 network_argument = click.argument("network", type=FILE, metavar="NET.sir")

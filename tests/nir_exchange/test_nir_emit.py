@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import nir
@@ -10,12 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.strategies import floats, just
 
-from snnc.backends.nir import Timing
-from snnc.backends.nir.emit import emit_nir, nir_bytes
+from snnc.backends.nir import Timing, remedies
+from snnc.backends.nir.emit import EMITTERS, emit_nir, nir_bytes
+from snnc.backends.nir.remedies import ONNX, remedy
 from snnc.backends.reference import Simulator
 from snnc.frontend.source import import_network
 from snnc.ir.codebooks import Binary, MultiSpike, Ternary
 from snnc.ir.errors import BackendError
+from snnc.ir.ops import FAMILIES, op_table
 from tests.nir_exchange.interpreter import Interpreter
 from tests.passes.build import Builder, N
 
@@ -275,8 +278,9 @@ REFUSED: dict[str, tuple[Callable[[Builder], Value], str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_nir_has_no_words_for_is_refused(name: str) -> None:
     build, message = REFUSED[name]
-    with pytest.raises(BackendError, match=message):
+    with pytest.raises(BackendError, match=re.compile(message, re.DOTALL)) as caught:
         emit_nir(image(build))
+    assert "\n    help: " in str(caught.value)
 
 
 def test_everything_is_refused_at_once_and_every_reason_once() -> None:
@@ -290,8 +294,33 @@ def test_everything_is_refused_at_once_and_every_reason_once() -> None:
     lines = str(caught.value).splitlines()
     assert lines[0] == "NIR has no exact words for this network:"
     assert lines[1].startswith("  n0, n1, n2 and 2 more: it sends payloads")
-    assert "NIR has no primitive for softmax" in lines[2]
-    assert len(lines) == 3
+    assert "NIR has no primitive for softmax" in lines[3]
+    assert len(lines) == 5
+
+
+def test_whatever_is_refused_is_named_with_what_would_help() -> None:
+    """A node that stands for nothing in the source has the number it has in the SIR text."""
+    b = Builder(N, 2, 5, 6)
+    spikes = b("neuron", b.x, codebook=MultiSpike(0, 3), quantum=ones(1))
+    joined = b("concat", spikes, b("conv_transpose", spikes, weight=grid(2, 2, 1, 1)), axis=1)
+    graph = b.outputs(y=joined)
+    for node in graph:
+        node.origin = ()
+    with pytest.raises(BackendError) as caught:
+        emit_nir(graph)
+    lines = str(caught.value).splitlines()[1:]
+    assert lines[0].startswith("  neuron %0 behind the input 'x': it sends payloads")
+    assert [line.partition(":")[0] for line in lines[2::2]] == ["  conv_transpose %1", "  concat %2"]
+    assert all(line.startswith("    help: ") for line in lines[1::2])
+
+
+def test_there_is_a_remedy_for_every_op_that_is_refused() -> None:
+    refused = [op for name, op in op_table().items() if name not in EMITTERS]
+    without = {op.name for op in refused if remedy(op) == ONNX}
+    assert without == {"range", "embedding", "take", "gather_elements", "gather_nd"}  # nothing better
+    known = set(op_table())
+    assert set(remedies.BY_OP) <= known - set(EMITTERS)
+    assert set(remedies.BY_FAMILY) <= set(FAMILIES)
 
 
 def test_equal_graphs_give_equal_bytes() -> None:
