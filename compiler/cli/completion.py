@@ -5,38 +5,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem, get_completion_class
+from click.shell_completion import CompletionItem
 
 from snnc.cli.choice import Choice
 from snnc.cli.options import example
+from snnc.cli.shell_scripts import SCRIPTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from snnc.passes.registry import Registry
 
-SHELLS = ("bash", "zsh", "fish")
-VARIABLE = "_SNNC_COMPLETE"
-
 
 @click.command(
     epilog=example(
         'snnc completion bash               # a script: eval "$(snnc completion bash)" in ~/.bashrc',
-        'eval "$(snnc completion zsh)"       # in ~/.zshrc',
+        'eval "$(snnc completion zsh)"       # in ~/.zshrc, behind "autoload -U compinit; compinit"',
         "snnc completion fish > ~/.config/fish/completions/snnc.fish",
     ),
     short_help="Let the shell complete commands and names.",
 )
-@click.argument("shell", type=Choice(SHELLS))
-@click.pass_context
-def completion(ctx: click.Context, shell: str) -> None:
+@click.argument("shell", type=Choice(list(SCRIPTS)))
+def completion(shell: str) -> None:
     """Print the script with which SHELL completes snnc: commands, options, files, methods, passes, ops.
 
-    Bash needs version 4.4 or later.
+    Bash needs version 4.4 or later. In zsh, quote a pipeline with braces: it would expand them.
     """
-    complete = get_completion_class(shell)
-    assert complete is not None
-    click.echo(complete(ctx.find_root().command, {}, "snnc", VARIABLE).source())
+    click.echo(SCRIPTS[shell], nl=False)
 
 
 # What options complete to. Shells ask while the user types: nothing here may fail or be slow.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from snnc.cli import main
-from snnc.cli.completion import SHELLS
+from snnc.cli.shell_scripts import SCRIPTS
 from snnc.methods import METHODS
 
 if TYPE_CHECKING:
@@ -50,41 +49,63 @@ def completions(line: str) -> list[str]:
         ("snnc run --backend ref", ["reference"]),
         ("snnc passes expand", ["expand-levels"]),
         ("snnc ops max_", ["max_pool"]),
-        ("snnc completion ", list(SHELLS)),
+        ("snnc completion ", list(SCRIPTS)),
     ],
 )  # fmt: skip
 def test_what_may_come_next(line: str, wanted: list[str]) -> None:
     assert completions(line) == wanted
 
 
-@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("shell", SCRIPTS)
 def test_a_script_for_every_shell(shell: str, snnc: Snnc, tmp_path: Path) -> None:
     script = snnc("completion", shell).stdout
     assert "_SNNC_COMPLETE" in script
     program = shutil.which(shell)
     if program is None:
-        pytest.skip(f"{shell} is not on this machine: its script is not read by it")
+        pytest.skip(f"{shell.upper()} IS NOT TESTED: it is not on this machine")
     (tmp_path / "script").write_text(script)
     result = subprocess.run([program, "-n", tmp_path / "script"], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not on this machine")
-def test_bash_completes(tmp_path: Path) -> None:
-    """The script as bash runs it: it calls snnc, which answers."""
-    (tmp_path / "snnc").write_text(
-        f'#!/bin/sh\nexec {sys.executable} -c \'from snnc.cli import main; main(prog_name="snnc")\' "$@"\n'
-    )
-    (tmp_path / "snnc").chmod(0o755)
-    code = (
-        'eval "$(snnc completion bash)"; COMP_WORDS=(snnc compile --method ecmt-); COMP_CWORD=3; '
-        '_snnc_completion snnc; echo "${COMPREPLY[@]}"'
-    )
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    result = subprocess.run(
-        ["bash", "-c", code], capture_output=True, text=True, env=environment, check=False
-    )
-    assert result.stdout == "ecmt-top\n", result.stderr
+# What stands on the line after TAB.
+TYPED = {
+    "snnc pas": "snnc passes ",
+    "snnc compile --calib": "snnc compile --calibration ",
+    "snnc compile --method=mul": "snnc compile --method=multi-spike ",
+    "snnc compile in/digits_c": "snnc compile in/digits_cnn.onnx ",
+    "snnc compile ~/at": "snnc compile ~/at_home.onnx ",
+    "snnc compile --calibration=in": "snnc compile --calibration=in/",
+    "snnc compile two": r"snnc compile two\ words.onnx ",
+    "snnc opt n.sir -p simplify,dc": "snnc opt n.sir -p simplify,dce ",
+    'snnc opt n.sir -p "dce,choose-thresholds{rule=max,perc': (
+        'snnc opt n.sir -p "dce,choose-thresholds{rule=max,percentile='
+    ),
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="opens a POSIX terminal")
+@pytest.mark.parametrize("shell", SCRIPTS)
+def test_real_shells_complete(shell: str, tmp_path: Path) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell.upper()} IS NOT TESTED: it is not on this machine")
+    from shells import SHELLS, after_tab
+
+    (tmp_path / "at_home.onnx").touch()
+    work = tmp_path / "work"
+    (work / "in").mkdir(parents=True)
+    (work / "in" / "digits_cnn.onnx").touch()
+    (work / "two words.onnx").touch()
+    found = after_tab(SHELLS[shell], list(TYPED), tmp_path, work)
+    # Bash closes quotes.
+    assert [line.removesuffix('"') for line in found] == list(TYPED.values())
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="ZSH IS NOT TESTED: it is not on this machine")
+def test_zsh_says_what_completion_needs(snnc: Snnc, tmp_path: Path) -> None:
+    (tmp_path / "_snnc").write_text(snnc("completion", "zsh").stdout)
+    result = subprocess.run(["zsh", "-f", "_snnc"], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert result.stderr == "snnc: completion needs compinit: autoload -U compinit; compinit\n"
 
 
 def test_short_options_mean_the_same_everywhere() -> None:
