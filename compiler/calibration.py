@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snnc.backends.inputs import batch_size_of
-from snnc.backends.onnx.session import AnalogSession
 from snnc.ir.codebooks import Binary, Ternary
 from snnc.ir.shapes import per_sample
-from snnc.ir.types import TensorType
 from snnc.passes.moments import MomentStatistics
 from snnc.passes.statistics import SiteStatistics
+from snnc.segments import analog_session
+from snnc.sensitivity import sensitivities, sensitivity_samples
 from snnc.streams import observer
 from snnc.walk import walk, walked_samples
 
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 BATCH_BYTES = 128 * 2**20  # of observed streams held at a time
 LARGEST_BATCH = 64
-# Every neuron takes a run of its own: few samples, fewer for many neurons.
-SENSITIVITY_SAMPLES, SENSITIVITY_RUNS = (8, 32), 1024
-GATES = "snnc.gates"
 
 
 @dataclass(slots=True)
@@ -43,7 +40,7 @@ class DatasetCalibration:
     def measure(self, graph: Graph, sites: Sequence[Site]) -> list[SiteStatistics]:
         """Return the statistics of every site; `DataError` if the data do not fit or hold NaN."""
         observed, values_in_it = in_many_steps(graph, [site.value for site in sites])
-        session = AnalogSession(observed, values_in_it)
+        session = analog_session(observed, values_in_it)
         # A graph is a cycle of references: its weights must not wait for the garbage collector.
         observed.tensors.clear()
         found = [SiteStatistics.of(site) for site in sites]
@@ -59,25 +56,14 @@ class DatasetCalibration:
         return found
 
     def sensitivity(self, graph: Graph, neurons: Sequence[Node]) -> list[float]:
-        """Return the error of the outputs that each neuron's threshold causes alone, on the first samples.
-
-        One session serves them all: every neuron sends x + gate (Q(x) - x), and the gates, an input of the
-        graph, are all 0 for the reference and open one at a time.
-        """
-        session, count = AnalogSession(gated(graph, neurons)), len(neurons)
-        samples = np.clip(SENSITIVITY_RUNS // max(1, count), *SENSITIVITY_SAMPLES)
-        inputs, _ = next(self.dataset.batches(graph, int(samples)))
-        gates = np.zeros(count, np.float32)
-        reference = session.run({**inputs, GATES: gates}).outputs
-        found = []
-        for index in range(count):
-            gates[index] = 1
-            outputs = session.run({**inputs, GATES: gates}).outputs
-            gates[index] = 0
-            found.append(sum(squared_error(outputs[key], reference[key]) for key in reference))
+        """Return the error of the outputs that each neuron's threshold causes alone, on the first samples."""
+        inputs, _ = next(self.dataset.batches(graph, sensitivity_samples(len(neurons))))
+        found: dict[int, float] = {}
+        for index, error in sensitivities(graph, neurons, inputs):
+            found[index] = error
             if self.progress is not None:
-                self.progress(index + 1, count)
-        return found
+                self.progress(len(found), len(neurons))
+        return [found[index] for index in range(len(neurons))]
 
     def walk(
         self, graph: Graph, neurons: Mapping[Node, tuple[int, ...]], steps: int
@@ -148,37 +134,6 @@ def clipped(graph: Graph, node: Node, given: Mapping[str, Any]) -> Value:
         operand = graph.constant_value(np.asarray(constant, np.float32), op, node)
         value = graph.insert(node, op, [value, operand], origin=node.origin)
     return value
-
-
-def gated(graph: Graph, neurons: Sequence[Node]) -> Graph:
-    """Return the graph with y = x + gate (Q(x) - x) for every neuron, x within its bounds."""
-    chosen = set(neurons)
-    other = graph.copy()
-    pairs = zip(list(graph), list(other), strict=True)
-    gates = other.add_input(GATES, TensorType("f32", (len(neurons),)))
-    for index, node in enumerate([twin for node, twin in pairs if node in chosen]):
-        place = {"axes": (0,), "starts": (index,), "ends": (index + 1,), "steps": (1,)}
-        gate = other.insert(node, "slice", [gates], place)
-        plain = {key: node.attributes[key] for key in UNQUANTISED if key in node.attributes}
-        x = other.insert(node, "neuron", node.operands, plain)
-        quantised = other.insert(node, "neuron", node.operands, node.attributes)
-        error = other.insert(node, "sub", [quantised, x])
-        step = other.insert(node, "mul", [error, gate])
-        other.replace_uses(node.result, other.insert(node, "add", [x, step]))
-        other.erase(node)
-    other.retype()
-    return other
-
-
-UNQUANTISED = ("codebook", "bias", "low", "high", "site")
-
-
-def squared_error(array: Array, reference: Array) -> float:
-    """Return ‖array - reference‖² / ‖reference‖²; 0 for what is not real numbers."""
-    if array.dtype.kind != "f":
-        return 0.0
-    expected = reference.astype(np.float64)
-    return float(((array - expected) ** 2).sum() / max((expected**2).sum(), 1e-300))
 
 
 def batch_samples(values: Sequence[Value]) -> int:

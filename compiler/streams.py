@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from snnc.backends.onnx.session import AnalogSession
 from snnc.backends.reference import Simulator
 from snnc.ir.op import Role
+from snnc.segments import analog_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from snnc.backends.onnx.session import AnalogSession
     from snnc.ir.graph import Graph, Node, Value
     from snnc.ir.kernel_types import Array
+    from snnc.segments import SegmentedSession
 
     Tell: TypeAlias = Callable[[Value, Array], None]
 
@@ -29,7 +31,7 @@ def observer(graph: Graph, values: Sequence[Value]) -> Callable[[Mapping[str, Ar
     """
     if any(keeps_state(node) for node in graph):
         return SimulatedStreams(graph, frozenset(values))
-    return AnalogStreams(AnalogSession(graph, values), tuple(values))
+    return AnalogStreams(analog_session(graph, values), tuple(values))
 
 
 def keeps_state(node: Node) -> bool:
@@ -41,7 +43,7 @@ def keeps_state(node: Node) -> bool:
 
 @dataclass(frozen=True)
 class AnalogStreams:
-    session: AnalogSession
+    session: AnalogSession | SegmentedSession
     values: tuple[Value, ...]
 
     def __call__(self, inputs: Mapping[str, Array], tell: Tell) -> None:

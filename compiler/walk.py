@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from snnc.backends.inputs import batch_size_of, split_batches
-from snnc.backends.onnx.session import AnalogSession
 from snnc.backends.reference.program import invariant_values, make_state
 from snnc.energy import synaptic_macs
 from snnc.ir.shapes import fill_batch, per_sample
+from snnc.segments import analog_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -98,7 +98,7 @@ def analog_means(
         kept = {key: twin.attributes[key] for key in UNQUANTISED if key in twin.attributes}
         plain.set_attributes(twin, **dict.fromkeys(twin.attributes) | kept)
     plain.retype()
-    session = AnalogSession(plain, [twin.result for twin in twins.values()])
+    session = analog_session(plain, [twin.result for twin in twins.values()])
     sums: dict[Node, Array] = {}
     for group in split_batches(plain, inputs, ANALOG_BATCH):
         count = batch_size_of(plain, group)

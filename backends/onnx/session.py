@@ -41,9 +41,13 @@ class AnalogSession:
     def run(self, inputs: Array | Mapping[str, Array]) -> AnalogResult:
         """Evaluate one batch; `DataError` where the inputs do not fit the graph's."""
         arrays = check_inputs(self._graph, inputs)
-        for name in timed_inputs(self._graph, arrays):
-            raise DataError(f"input {name!r} varies in time; the analog model has no steps")
+        refuse_timed(self._graph, arrays)
         results = self._model.run([*self._emitted.outputs, *self._emitted.sites], arrays)
         count = len(self._graph.outputs)
         named = zip(self._graph.outputs, results[:count], strict=True)
         return AnalogResult({output.name: array for output, array in named}, results[count:])
+
+
+def refuse_timed(graph: Graph, arrays: Mapping[str, Array]) -> None:
+    for name in timed_inputs(graph, arrays):
+        raise DataError(f"input {name!r} varies in time; the analog model has no steps")
