@@ -327,7 +327,7 @@ class Watcher:
 
     def observe(self, node: Node, t: int, value: Array, membrane: Array | None) -> None:
         if node.op.neuron:
-            self.seen.append((t, value))
+            self.seen.append((t, value.copy()))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -379,3 +379,47 @@ def test_a_mean_of_integers_that_vary_is_refused() -> None:
 def test_more_steps_than_the_data_have_are_refused() -> None:
     with pytest.raises(DataError, match="cannot run 3 time steps: the data have 2"):
         OnnxSimulator(classifier()).run({"x": dyadic(2, 1, 1, 6, 6)}, 3)
+
+
+# Units: factors that move into weights.
+
+
+def two_layers(weight: Array, quantum: float, **more: Any) -> Graph:
+    """Convolution, bursts, convolution and a residual, bursts."""
+    b = Builder(N, 4, 6, 6)
+    given = {"codebook": MultiSpike(0, 31, "burst"), "quantum": np.full((1, 4, 1, 1), quantum, np.float32)}
+    first = b("neuron", b("conv", b.x, weight=weight, bias=weight[:, 0, 0, 0]), **given | more)
+    current = b("conv", b("max_pool", first, kernel=(1, 1), strides=(1, 1), expect=True), weight=weight)
+    second = b("neuron", b("add", current, b("mul", first, dyadic(1, 4, 1, 1))), **given | more)
+    return b.outputs(y=b("mul", second, 0.5))
+
+
+def written(graph: Graph, steps: int) -> list[str]:
+    return [node.op_type for node in emit_spiking(graph, steps).model.graph.node]
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_factors_in_front_of_a_table_and_behind_it_are_in_the_weights(steps: int) -> None:
+    noise = np.random.default_rng(0).standard_normal((4, 4, 1, 1)).astype(np.float32)
+    ops = written(two_layers(noise, 0.3), steps)
+    assert ops.count("Mul") == 2 * steps  # the graph's own two
+    assert ops.count("Div") == steps - 1  # means of the answer
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("quantum", [1.0, 0.5, 0.375])
+def test_no_payload_changes_where_sums_are_exact(quantum: float, steps: int) -> None:
+    graph = two_layers(dyadic(4, 4, 1, 1), quantum)
+    assert_identical(graph, {"x": dyadic(3, 4, 6, 6)}, steps)
+
+
+def test_watched_spikes_are_payloads_whatever_their_unit() -> None:
+    graph, inputs = two_layers(dyadic(4, 4, 1, 1), 1.0), {"x": dyadic(3, 4, 6, 6)}
+    spiking = [node.result for node in graph if node.op.neuron]
+    emitted = emit_spiking(graph, 3, sites=spiking)
+    found = run_onnxruntime(emitted.embedded(), inputs)
+    recorder = Watcher()
+    Simulator(graph, threads=1).run(inputs, 3, observers=[recorder])
+    for site, start in zip(emitted.sites, range(len(spiking)), strict=True):
+        expected = [array for _, array in recorder.seen[start :: len(spiking)]]
+        np.testing.assert_array_equal(found[site], np.stack(expected))

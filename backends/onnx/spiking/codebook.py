@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from onnx import TensorProto
 
 from snnc.backends.onnx.emitters.neuron import power_of_two
 from snnc.ir.codebooks import Binary, MultiSpike, PowerOfTwo, Ternary
+from snnc.ir.shapes import per_sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from snnc.backends.onnx.builder import ModelBuilder
     from snnc.ir.codebooks import Codebook
     from snnc.ir.shapes import Shape
+
+ROWS = 4  # of a table: as many threads read it at once
 
 
 def clip(model: ModelBuilder, u: str, codebook: Codebook) -> str:
@@ -44,26 +48,41 @@ def multi(model: ModelBuilder, u: str, codebook: MultiSpike, shape: Shape) -> st
 
 
 def power(model: ModelBuilder, u: str, codebook: PowerOfTwo, shape: Shape) -> str:
-    """A table of Q at all multiples of half or a quarter quantum, where its edges lie."""
-    parts = 2 if codebook.firing == "below" else 4
-    if not (codebook.dead_zone * parts).is_integer():
-        return power_of_two(model, u, codebook)
-    return looked_up(model, u, codebook, shape, parts)
+    parts = table_parts(codebook)
+    return looked_up(model, u, codebook, shape, parts) if parts else power_of_two(model, u, codebook)
+
+
+def table_parts(codebook: Codebook) -> int | None:
+    """Return p for a codebook that is looked up, its edges being multiples of 1/p; None for the others."""
+    if isinstance(codebook, MultiSpike) and codebook.rounding == "burst":
+        return 4
+    if isinstance(codebook, PowerOfTwo):
+        parts = 2 if codebook.firing == "below" else 4
+        return parts if (codebook.dead_zone * parts).is_integer() else None
+    return None
 
 
 def looked_up(model: ModelBuilder, u: str, codebook: Codebook, shape: Shape, parts: int) -> str:
-    """Look Q(u) up, for a Q whose edges are multiples of 1/parts and belong to what is farther from 0.
+    return in_table(model, model.add("Mul", [u, model.number(parts)]), codebook, shape, parts)
 
-    A cast to integers rounds towards zero, and a negative index counts from the end of the table. All lies
-    in one row: onnxruntime's GatherElements takes a fifteenth of Gather's time there.
+
+def in_table(
+    model: ModelBuilder, place: str, codebook: Codebook, shape: Shape, parts: int, *, worth: float = 1.0
+) -> str:
+    """Look worth Q(u) up, given p u, for a Q whose edges are multiples of 1/p and belong to what is farther
+    from 0.
+
+    A cast to integers rounds towards zero, and a negative index counts from the end of the table.
+    onnxruntime's GatherElements along rows takes a fifteenth of Gather's time, and its threads take a row
+    each.
     """
     low, high = parts * codebook.payload.lo, parts * codebook.payload.hi
     entries = np.concatenate([np.arange(high + 1), np.arange(low, 0)]).astype(np.float32) / parts
-    row = (codebook.quantise(entries) + np.float32(0)).reshape(1, -1)
-    table = model.constant(row, f"{codebook.name}.table")
-    scaled = model.add("Mul", [u, model.number(parts)])
-    bounded = model.add("Clip", [scaled, model.number(low), model.number(high)])
-    index = model.add("Reshape", [model.add("Cast", [bounded], to=TensorProto.INT32), model.ints([1, -1])])
+    row = worth * codebook.quantise(entries) + np.float32(0)
+    rows = math.gcd(ROWS, per_sample(shape))
+    table = model.constant(np.tile(row.astype(np.float32), (rows, 1)), f"{codebook.name}.table")
+    bounded = model.add("Clip", [place, model.number(low), model.number(high)])
+    index = model.add("Reshape", [model.add("Cast", [bounded], to=TensorProto.INT32), model.ints([rows, -1])])
     return model.reshape(model.add("GatherElements", [table, index], axis=1), shape)
 
 

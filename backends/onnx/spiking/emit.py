@@ -19,6 +19,7 @@ from snnc.backends.onnx.spiking.folding import can_fold
 from snnc.backends.onnx.spiking.neuron import Lif, Neuron, delay
 from snnc.backends.onnx.spiking.precision import Plan, plan_precision
 from snnc.backends.onnx.spiking.streams import Streams
+from snnc.backends.onnx.spiking.units import in_units
 from snnc.ir.errors import BackendError, OptionError
 from snnc.ir.op import Role
 from snnc.ir.shapes import batch_axis
@@ -199,6 +200,9 @@ def emit_spiking(
     if steps < 1:
         raise OptionError(f"cannot write {steps} time steps", help="give at least 1")
     refuse_what_cannot_be_written(graph, steps)
+    factors: dict[Value, float] = {}
+    if not graph.computes_integers:
+        graph, sites, factors = in_units(graph, steps, sites)
     plan = plan_precision(graph, steps)
     inputs = [value.name or "" for value in graph.inputs]
     model = ModelBuilder(graph, inputs, timed)
@@ -211,7 +215,11 @@ def emit_spiking(
             model.rename(unroller.decoded(output.value, output.decode), name)
     for value, name in zip(sites, site_names, strict=True):
         with model.computing(plan.answers(value)):
-            model.rename(unroller.stacked(unroller.streams.at_steps(value)), name)
+            stream = unroller.stacked(unroller.streams.at_steps(value))
+            factor = factors.get(value, 1)
+            model.rename(
+                stream if factor == 1 else model.add("Mul", [stream, model.number(1 / factor)]), name
+            )
     results = [*(output.value for output in graph.outputs), *sites]
     proto = finished_model(
         model,

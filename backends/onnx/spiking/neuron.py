@@ -8,7 +8,7 @@ import numpy as np
 from onnx import TensorProto, numpy_helper
 
 from snnc.backends.onnx.emitters.neuron import below_zero
-from snnc.backends.onnx.spiking.codebook import quantise, to_lines
+from snnc.backends.onnx.spiking.codebook import in_table, quantise, table_parts, to_lines
 from snnc.backends.reference.program import doubled
 from snnc.backends.reference.state import membrane_limits, starting_membrane
 from snnc.ir.op import computes_integers
@@ -38,6 +38,9 @@ class Neuron:
 
         scale = self.attributes["scale"]
         self.sends_charge = scale is not None and np.array_equal(scale, quantum)  # y(t) = q k(t)
+        parts, plain = table_parts(self.attributes["codebook"]), not self.parameters["negative"]
+        # The membrane is the place in the table; 0 if it is not.
+        self.parts = parts if parts and plain and (quantum == parts).all() else 0
 
     @property
     def forgets(self) -> bool:
@@ -76,7 +79,11 @@ class Neuron:
         return saturated(self.model, self.model.add("Add", [m, bias]) if bias else m, self.limits)
 
     def _fire(self, m: str) -> tuple[str, str]:
-        """Return k(t), and with `negative` what it is worth in quanta."""
+        """Return k(t), and with `negative` what it is worth in quanta; q k(t) where that is what is sent."""
+        if self.parts:
+            codebook, worth = self.attributes["codebook"], self.parts if self.sends_charge else 1
+            payload = in_table(self.model, m, codebook, self.current, self.parts, worth=worth)
+            return payload, payload
         u, ratio = (
             self.model.add("Div", [m, self.quantum]) if self.quantum else m,
             self.parameters["negative"],
@@ -101,7 +108,8 @@ class Neuron:
         if axis is not None:
             lines = to_lines(self.model, payload, self.attributes["codebook"], axis, len(self.shape))
             return self.model.reshape(lines, self.shape)
-        return self.model.add("Mul", [value, scale]) if scale else value
+        included = self.parts and self.sends_charge
+        return self.model.add("Mul", [value, scale]) if scale and not included else value
 
 
 class Lif:
