@@ -119,7 +119,7 @@ $(VENV)/installed: pyproject.toml $(VENV)/modules
 # torch first and pinned: nothing that is installed after it may bring another one.
 $(VENV)/installed-dev: pyproject.toml $(VENV)/modules
 	$(BIN)/python -m pip install --quiet torch==2.13.0
-	$(BIN)/python -m pip install --quiet --editable '.[torch,nir,dev,docs,netx]'
+	$(BIN)/python -m pip install --quiet --editable '.[fast,torch,nir,dev,docs,netx]'
 	@touch $@ $(VENV)/installed
 
 # The tests run without Lava, and say so, where it cannot be installed; `make lava` insists.

@@ -176,7 +176,7 @@ def evaluate(
 
     `steps`: None for as many as data with a time axis have, else 4. `data` as for `compile`; labels need a
     data file or a `Dataset`. Without labels the metric is the relative error. `backend` runs the spiking
-    graph: "reference", "onnx" or "torch", the last one on `device` ("cpu", "cuda").
+    graph: "reference", "fast", "onnx" or "torch", the last one on `device` ("cpu", "cuda").
 
     >>> graph = compile("examples/digits/digits_cnn.onnx", digits)
     >>> result = evaluate(graph, "examples/digits/digits_cnn.onnx", digits, steps=2)

@@ -1,4 +1,4 @@
-"""What can run a network: the reference simulator, onnxruntime or PyTorch."""
+"""What can run a network: the reference simulator, the fast one, onnxruntime or PyTorch."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from snnc.ir.graph import Graph
     from snnc.ir.kernel_types import Array
 
-Backend: TypeAlias = Literal["reference", "onnx", "torch"]
-BACKENDS: tuple[Backend, ...] = ("reference", "onnx", "torch")
+Backend: TypeAlias = Literal["reference", "fast", "onnx", "torch"]
+BACKENDS: tuple[Backend, ...] = ("reference", "fast", "onnx", "torch")
 
 
 class Runner(Protocol):
@@ -40,9 +40,23 @@ def open_runner(graph: Graph, backend: str = "reference", device: str | None = N
         from snnc.backends.onnx.spiking import OnnxSimulator
 
         return OnnxSimulator(graph)
+    if backend == "fast":
+        return open_fast(graph)
     if backend == "torch":
         return open_torch(graph, device)
     return Simulator(graph)
+
+
+def open_fast(graph: Graph) -> Runner:
+    try:
+        from snnc.backends.fast import FastSimulator
+    except ModuleNotFoundError as error:
+        if error.name != "numba":
+            raise
+        raise OptionError(
+            "the backend fast needs numba, which is not installed", help='pip install "snnc[fast]"'
+        ) from error
+    return FastSimulator(graph)
 
 
 def open_torch(graph: Graph, device: str | None) -> Runner:

@@ -12,7 +12,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 from snnc.ir.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from snnc.backends.onnx.emit import EmittedModel
     from snnc.ir.kernel_types import Array
@@ -111,3 +111,19 @@ class RuntimeModel:
         except RUNTIME_ERRORS as error:
             raise BackendError(f"onnxruntime cannot run the {self._what} model: {error}") from error
         return results
+
+    def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Callable[[], None]:
+        """Return a function that runs the model on these arrays, where they lie: contiguous, never moved."""
+        session, binding = self._session, self._session.io_binding()
+        for name, array in {**inputs, **self._fed}.items():
+            binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+        for name, array in outputs.items():
+            binding.bind_ortvalue_output(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+
+        def run() -> None:
+            try:
+                session.run_with_iobinding(binding)
+            except RUNTIME_ERRORS as error:
+                raise BackendError(f"onnxruntime cannot run the {self._what} model: {error}") from error
+
+        return run

@@ -143,6 +143,9 @@ class Simulator:
             idle = self._idle.get((batch, timed))
             if idle:
                 return idle.pop()
+        return self._make_program(batch, timed)
+
+    def _make_program(self, batch: int, timed: frozenset[str]) -> Program:
         return Program(self.graph, batch, timed)
 
     def _give_back(self, batch: int, timed: frozenset[str], program: Program) -> None:

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 @decode_option
 @metric_option
 @memory_option
-@backend_options("reference", "onnx", "torch")
+@backend_options("reference", "fast", "onnx", "torch")
 @data_options
 @shape_option
 @json_option

@@ -343,7 +343,8 @@ def recorded_shapes(meta: Mapping[str, Any]) -> dict[str, list[int | str]] | Non
 
 def backend_options(*backends: str) -> Callable[[Command], Command]:
     """Add --backend, one of these, and --device, passed on as `backend` and `device`."""
-    names = {"reference": "the reference simulator", "onnx": "onnxruntime", "torch": "PyTorch",
+    names = {"reference": "the reference simulator", "fast": "compiled neurons and onnxruntime",
+             "onnx": "onnxruntime, all steps in one model", "torch": "PyTorch",
              "lava": "Lava (integers only)"}  # fmt: skip
     choose = click.option(
         "--backend",
@@ -351,7 +352,7 @@ def backend_options(*backends: str) -> Callable[[Command], Command]:
         default="reference",
         show_default=True,
         help=f"What runs the network: {', '.join(names[backend] for backend in backends)}. "
-        "Only the reference simulator records and runs every network.",
+        "Only the reference simulator records; it and fast run every network.",
     )
     place = click.option(
         "--device", metavar="DEVICE", help="Where --backend torch runs: cpu, cuda or cuda:N. [default: cpu]"

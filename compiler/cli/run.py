@@ -75,7 +75,7 @@ MOST_SAMPLES = 4096  # in one run of a backend that takes long to start
     help="Also write NAME.spikes and NAME.membranes of the neurons that stand for this node or tensor "
     "of the model. Repeat for more.",
 )
-@backend_options("reference", "onnx", "torch", "lava")
+@backend_options("reference", "fast", "onnx", "torch", "lava")
 @click.option(
     "--lava-python",
     metavar="PYTHON",

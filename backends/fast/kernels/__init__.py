@@ -1,0 +1,1 @@
+"""Loops over contiguous memory, compiled with numba."""

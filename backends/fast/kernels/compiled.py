@@ -1,0 +1,22 @@
+"""Compiles kernels with numba: outside the interpreter's lock, with IEEE arithmetic as it is written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numba
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def compiled(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile at the first call, for its types; the machine code is kept on disk for other processes.
+
+    What a kernel takes from around it (which parameters there are, say) is constant in it.
+    """
+    try:
+        result: Callable[..., Any] = numba.njit(nogil=True, cache=True, error_model="numpy")(kernel)
+    except RuntimeError:  # nowhere to write
+        result = numba.njit(nogil=True, error_model="numpy")(kernel)
+    return result

@@ -1,0 +1,116 @@
+"""Runs a network as the reference simulator does, fast, on a processor."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from snnc.backends.fast.program import Code, Program
+from snnc.backends.fast.whole import WholeSimulator
+from snnc.backends.inputs import batch_size_of, check_inputs, check_steps, split_batches, timed_inputs
+from snnc.backends.reference import Run
+from snnc.ir.decode import decode_problem
+from snnc.ir.errors import BackendError
+from snnc.ir.shapes import Batch, batch_axis, per_sample
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from snnc.backends.reference.program import Observer
+    from snnc.ir.graph import Graph
+    from snnc.ir.kernel_types import Array
+
+# Samples are stepped in groups whose largest stream stays about this big.
+GROUP_BYTES = 2**18
+
+
+class FastSimulator:
+    """Runs a graph with onnxruntime for what has no memory and compiled kernels for what has.
+
+    Inputs are as the reference simulator's. Samples run in groups of at most `group`, `threads` groups side
+    by side (default: one per processor core). The weights are packed once, at the first run.
+    """
+
+    def __init__(self, graph: Graph, *, group: int | None = None, threads: int | None = None) -> None:
+        for problem in filter(None, (decode_problem(graph, output) for output in graph.outputs)):
+            raise BackendError(problem, help="decode by mean or sum")
+        self.graph = graph
+        self.threads = threads or os.cpu_count() or 1
+        self.group = group or default_group(graph)
+        self._codes: dict[tuple[frozenset[str], bool, int], Code] = {}
+        self._idle: dict[tuple[Code, int], list[Program]] = {}
+        self._lock = Lock()
+        self._whole = None
+        if graph.computes_integers or graph.coding == "differential":
+            self._whole = WholeSimulator(graph, group=group, threads=self.threads)
+            self.group = self._whole.group
+
+    def run(
+        self,
+        inputs: Array | Mapping[str, Array],
+        steps: int,
+        *,
+        observers: Sequence[Observer] = (),
+    ) -> Run:
+        """Present the inputs for `steps` steps; return the decoded outputs after every step."""
+        if self._whole is not None:
+            return self._whole.run(inputs, steps, observers=observers)
+        arrays = check_inputs(self.graph, inputs)
+        check_steps(self.graph, arrays, steps)
+        timed = timed_inputs(self.graph, arrays)
+        groups = list(split_batches(self.graph, arrays, self.group))
+        threads = 1 if observers else min(self.threads, len(groups))
+        code = self._code(timed, bool(observers), 1)
+
+        def run_group(group: dict[str, Array]) -> list[Array]:
+            program = self._borrow(code, batch_size_of(self.graph, group))
+            try:
+                return program.run(group, steps, observers)
+            finally:
+                self._give_back(program)
+
+        if threads == 1:
+            return self._collect([run_group(group) for group in groups])
+        with ThreadPoolExecutor(threads) as pool:
+            return self._collect(list(pool.map(run_group, groups)))
+
+    def _code(self, timed: frozenset[str], watched: bool, threads: int) -> Code:
+        key = timed, watched, threads
+        if key not in self._codes:
+            self._codes[key] = Code(self.graph, timed, watched=watched, threads=threads)
+        return self._codes[key]
+
+    def _borrow(self, code: Code, batch: int) -> Program:
+        """Return a program for groups of this size that nobody runs."""
+        with self._lock:
+            idle = self._idle.get((code, batch))
+            if idle:
+                return idle.pop()
+        return Program(code, batch)
+
+    def _give_back(self, program: Program) -> None:
+        key = program.code, program.batch
+        with self._lock:
+            # A full group and the last, smaller one are worth keeping.
+            if key not in self._idle and len(self._idle) >= 2:
+                self._idle.clear()
+            self._idle.setdefault(key, []).append(program)
+
+    def _collect(self, parts: Sequence[list[Array]]) -> Run:
+        outputs = {}
+        for index, output in enumerate(self.graph.outputs):
+            axis = batch_axis(output.value.type.shape)
+            arrays = [decoded[index] for decoded in parts]
+            outputs[output.name] = arrays[0] if axis is None else np.concatenate(arrays, axis=axis + 1)
+        return Run(outputs)
+
+
+def default_group(graph: Graph) -> int:
+    """Return how many samples to step together."""
+    shapes = [value.type.shape for value in (*graph.inputs, *(node.result for node in graph))]
+    largest = max((per_sample(s) for s in shapes if any(isinstance(d, Batch) for d in s)), default=1)
+    return max(1, GROUP_BYTES // (4 * largest))

@@ -1,0 +1,386 @@
+"""The fast backend computes what the reference simulator does: every codebook, every op, both codings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import snnc
+from snnc.backends.reference import Simulator
+from snnc.backends.reference.state import NeuronState
+from snnc.ir.codebooks import Binary, MultiSpike, PowerOfTwo, Ternary, bursts
+from snnc.ir.errors import DataError, OptionError
+from snnc.passes.base import PassContext
+from snnc.passes.set_coding import SetCoding
+from snnc.simulation import open_runner
+from tests.backends.test_onnx_spiking import (
+    CODEBOOKS,
+    FORMS,
+    LIF_FORMS,
+    REAL,
+    STEPS,
+    WRAPPED,
+    classifier,
+    dyadic,
+    expected,
+    neuron,
+    varying,
+)
+from tests.backends.test_onnx_spiking_networks import DIGITS, EXAMPLES, compiled, in_steps_of, on_an_edge
+from tests.passes.build import Builder, N
+
+pytest.importorskip("numba", reason='needs numba: pip install "snnc[fast]"')
+
+from snnc.backends.fast import FastSimulator
+from snnc.backends.fast.kernels.quantisers import burst
+from snnc.backends.fast.memory import Lifetime, plan
+from snnc.backends.fast.neuron import FastNeuronState
+from snnc.backends.fast.partition import Stretch, partition
+from snnc.backends.reference.program import invariant_values
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from snnc.ir.codebooks import Codebook
+    from snnc.ir.graph import Graph, Node
+    from snnc.ir.kernel_types import Array
+    from tests.backends.analog_cases import Case
+
+
+def run_both(
+    graph: Graph, inputs: Mapping[str, Array], steps: int = STEPS, group: int | None = 2
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    found = FastSimulator(graph, group=group, threads=2).run(inputs, steps).outputs
+    return found, Simulator(graph, threads=1).run(inputs, steps).outputs
+
+
+def assert_identical(graph: Graph, inputs: Mapping[str, Array], steps: int = STEPS) -> None:
+    found, wanted = run_both(graph, inputs, steps)
+    assert list(found) == list(wanted)
+    for name, array in wanted.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+# Kernels: bit by bit, whatever the currents.
+
+
+def attributes_of(codebook: Codebook, **given: Any) -> dict[str, Any]:
+    absent = dict.fromkeys(("bias", "scale", "negative", "level_axis", "charge", "width"))
+    return {
+        "codebook": codebook,
+        "quantum": np.ones((1, 1), np.float32),
+        "initial": 0.0,
+        "reset": "subtract",
+    } | (absent | given)
+
+
+# Every codebook with nothing else and with everything; every parameter with one codebook.
+PAIRS = [(codebook, form) for codebook in CODEBOOKS for form in ("normalised", "all at once")]
+PAIRS += [("burst", form) for form in FORMS if form not in ("normalised", "all at once")]
+
+
+@pytest.mark.parametrize(("codebook", "form"), PAIRS)
+@pytest.mark.parametrize("shape", [(3, 2, 40), (2, 2, 5)], ids=["rows", "elements"])
+def test_a_kernel_rounds_as_the_reference_does(codebook: str, form: str, shape: tuple[int, ...]) -> None:
+    given = {
+        name: value.reshape(1, -1, 1) if isinstance(value, np.ndarray) else value
+        for name, value in FORMS[form].items()
+    }
+    attributes = attributes_of(CODEBOOKS[codebook], **{"quantum": np.full((1, 1, 1), 0.3, "f4"), **given})
+    assert_same_steps(attributes, np.random.default_rng(0).normal(0, 4, (4, *shape)).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("codebook", "more"),
+    [
+        (Binary(), {"reset": "zero"}),
+        (Ternary(), {"reset": "zero"}),
+        (MultiSpike(0, 7), {"reset": "restart"}),
+        (MultiSpike(-7, 7), {"width": 4}),
+        (MultiSpike(0, 7, "burst"), {"quantum": np.array([[0.5, 3.0, -2.0]])}),
+    ],
+)
+def test_resets_widths_and_double_precision_are_the_references(
+    codebook: Codebook, more: dict[str, Any]
+) -> None:
+    for precision in (np.float32, np.float64):
+        attributes = attributes_of(codebook, **more)
+        attributes["quantum"] = attributes["quantum"].astype(precision)
+        assert_same_steps(attributes, np.random.default_rng(0).normal(0, 4, (4, 5, 3)).astype(precision))
+
+
+def assert_same_steps(attributes: dict[str, Any], currents: Array) -> None:
+    ours = FastNeuronState(attributes, "x", currents.shape[1:], currents.dtype)
+    theirs = NeuronState(attributes, "x")
+    for t, x in enumerate(currents, start=1):
+        found, wanted = ours.step(t, [x], False), theirs.step(t, [x.copy()], False)
+        assert found.dtype == wanted.dtype
+        np.testing.assert_array_equal(found, wanted)
+        np.testing.assert_array_equal(ours.membrane, theirs.membrane)
+    in_place = currents[0].copy()
+    ours.step_into(1, in_place, in_place, last=True)
+    np.testing.assert_array_equal(in_place, theirs.step(1, [currents[0]], True))
+
+
+@pytest.mark.parametrize("reach", [1, 2, 3, 7, 1000, 2**15 - 1])
+def test_a_burst_is_found_in_the_binary_digits(reach: int) -> None:
+    quarters = np.arange(4 * reach + 1)
+    found = [burst(np.float32(i / 4), False) for i in quarters[-5000:]]
+    np.testing.assert_array_equal(found, bursts(reach)[-5000:])
+
+
+# What remembers, in a graph.
+
+
+@pytest.mark.parametrize("form", ["normalised", "charged per channel", "scaled", "restarting"])
+@pytest.mark.parametrize("codebook", ["binary", "multi", "burst"])
+def test_a_neuron_sends_the_references_payloads(codebook: str, form: str) -> None:
+    graph = neuron((N, 2, 40), codebook=CODEBOOKS[codebook], **FORMS[form])
+    for inputs in ({"x": dyadic(3, 2, 40)}, {"x": dyadic(STEPS, 3, 2, 40, seed=1)}):
+        assert_identical(graph, inputs)
+
+
+def test_a_neuron_of_changes_sends_the_references_payloads() -> None:
+    graph = neuron((N, 2, 40), codebook=CODEBOOKS["burst"])
+    SetCoding("differential").run(graph, PassContext())
+    graph.retype()
+    assert_identical(graph, {"x": dyadic(3, 2, 40)})
+
+
+def test_a_neuron_with_a_line_per_level() -> None:
+    graph = neuron((N, 2, 40), codebook=PowerOfTwo(3), level_axis=1)
+    assert_identical(graph, {"x": dyadic(STEPS, 3, 2, 40)})
+
+
+@pytest.mark.parametrize("form", LIF_FORMS)
+def test_a_lif_neuron_fires_when_the_reference_does(form: str) -> None:
+    b = Builder(N, 6)
+    given = {"threshold": 1.0, **LIF_FORMS[form]}
+    tensors = {
+        key: np.full((1, 1), value, np.float32)
+        if key in ("threshold", "leak", "gain", "bias", "rest")
+        else value
+        for key, value in given.items()
+    }
+    graph = b.outputs(s=b("lif", b.x, **tensors))
+    for inputs in ({"x": dyadic(20, 6)}, {"x": dyadic(STEPS, 20, 6)}):
+        assert_identical(graph, inputs)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_a_delay_hands_streams_on_later(steps: int) -> None:
+    b = Builder(N, 6)
+    assert_identical(b.outputs(y=b("delay", b.x, steps=steps)), {"x": dyadic(STEPS, 4, 6)})
+
+
+# Every op of the table.
+
+
+def assert_close(graph: Graph, case: Case) -> None:
+    if not graph.outputs[0].value.type.is_real:
+        graph.decode_outputs("last")
+    for batch in (1, 3):
+        found, wanted = run_both(graph, varying(graph, case, batch), group=None)
+        assert found["y"].dtype == wanted["y"].dtype
+        np.testing.assert_allclose(found["y"], wanted["y"], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", REAL, ids=str)
+def test_an_op_acts_on_every_step_by_itself(case: Case) -> None:
+    assert_close(case.graph(), case)
+
+
+@pytest.mark.parametrize("case", WRAPPED, ids=str)
+def test_an_expectation_node_decodes_to_its_function_of_the_means(case: Case) -> None:
+    assert_close(expected(case), case)
+
+
+@pytest.mark.parametrize("decode", ["mean", "sum", "last"])
+def test_outputs_are_decoded_after_every_step(decode: Any) -> None:
+    b = Builder(N, 6)
+    spikes = b("neuron", b.x, codebook=MultiSpike(0, 3), quantum=np.ones((1, 1), np.float32))
+    graph = b.outputs(y=spikes, constant=b("mul", b.x, 2.0))
+    graph.decode_outputs(decode)
+    assert_identical(graph, {"x": dyadic(3, 6)})
+
+
+def test_what_never_varies_may_be_of_any_type() -> None:
+    b = Builder(N, 4, dtype="i64")
+    table, mask = dyadic(9, 6), np.array([True, False, True, True])
+    rows = b("embedding", b.x, table=table)
+    kept = b("where", b("less", b.x, b.graph.constant_value(np.int64(5), "five")), b.x, b.x)
+    graph = b.outputs(
+        y=b("neuron", rows, codebook=MultiSpike(-3, 3), quantum=np.ones((1, 1, 1), np.float32)),
+        ids=kept,
+        mask=b("logical_not", b.constant(mask)),
+    )
+    assert_identical(graph, {"x": np.arange(8).reshape(2, 4)})
+
+
+# The partition and the memory.
+
+
+def residual() -> Graph:
+    """Spikes that go through two layers and, scaled, around them."""
+    b = Builder(N, 4)
+    one = {"codebook": MultiSpike(-7, 7), "quantum": np.ones((1, 1), np.float32)}
+    first = b("neuron", b("linear", b.x, weight=dyadic(4, 4), bias=dyadic(4)), **one)
+    around = b("mul", first, 0.25)
+    second = b("neuron", b("linear", first, weight=dyadic(4, 4), bias=dyadic(4)), **one)
+    last = b("linear", second, weight=dyadic(4, 4), bias=dyadic(4))
+    return b.outputs(y=b("neuron", b("add", around, last), **one))
+
+
+def names(graph: Graph) -> list[str]:
+    parts = partition(graph, invariant_values(graph), watched=False)
+    return [
+        " ".join(node.op.name for node in unit.nodes) if isinstance(unit, Stretch) else unit.op.name
+        for unit in (*parts.once, *parts.repeated)
+    ]
+
+
+def test_what_is_added_later_is_computed_where_it_is_added() -> None:
+    graph = residual()
+    assert names(graph) == ["linear", "neuron", "linear", "neuron", "mul linear add", "neuron"]
+    assert_identical(graph, {"x": dyadic(5, 4)})
+
+
+def test_a_constant_current_is_computed_once_and_kept() -> None:
+    graph = residual()
+    timed = invariant_values(graph, frozenset({"x"}))
+    assert not partition(graph, timed, watched=False).once
+    assert_identical(graph, {"x": dyadic(STEPS, 5, 4)})
+
+
+def test_what_is_alive_at_the_same_time_does_not_overlap() -> None:
+    generator = np.random.default_rng(0)
+    ends = np.sort(generator.integers(0, 20, (60, 2)), axis=1)
+    lifetimes = [Lifetime(int(generator.integers(1, 2000)), int(a), int(b)) for a, b in ends]
+    offsets, size = plan(lifetimes)
+    placed = list(zip(offsets, lifetimes, strict=True))
+    for index, (start, one) in enumerate(placed):
+        assert start % 64 == 0
+        assert start + one.size <= size
+        for other_start, other in placed[:index]:
+            if one.meets(other):
+                assert start >= other_start + other.size or other_start >= start + one.size
+    alive = max(sum(one.size for one in lifetimes if one.first <= t <= one.last) for t in range(20))
+    assert size < 1.5 * alive + 64 * 60
+
+
+# Compiled networks.
+
+
+@pytest.fixture(scope="module")
+def images() -> Array:
+    return np.asarray(np.load(DIGITS / "digits_test.npz")["x"][:24], np.float32) / 16
+
+
+@pytest.mark.parametrize("method", ["multi-spike", "if", "ternary", "ecmt"])
+def test_where_sums_are_exact_every_payload_is(method: str, images: Array) -> None:
+    graph = in_steps_of(compiled("digits_cnn", method=method), 2**-8)
+    assert_identical(graph, {"image": images}, 4)
+
+
+def test_one_simulator_runs_any_batch_and_number_of_steps(images: Array) -> None:
+    graph = in_steps_of(compiled("digits_cnn"), 2**-8)
+    simulator, reference = FastSimulator(graph, group=5, threads=2), Simulator(graph, threads=1)
+    for steps, count in ((4, 24), (1, 24), (7, 3), (2, 1), (4, 24)):
+        found, wanted = (one.run(images[:count], steps).outputs["logits"] for one in (simulator, reference))
+        np.testing.assert_array_equal(found, wanted)
+
+
+class Watch:
+    """Keeps payloads and membranes of all neurons."""
+
+    def __init__(self) -> None:
+        self.seen: dict[tuple[Node, int], tuple[Array, Array]] = {}
+
+    def observe(self, node: Node, t: int, value: Array, membrane: Array | None) -> None:
+        if node.op.name == "neuron" and membrane is not None:
+            self.seen[node, t] = value.copy(), membrane.copy()
+
+
+@pytest.mark.parametrize("coding", ["rate", "differential"])
+@pytest.mark.parametrize("model", ["digits_cnn", "digits_vit"])
+def test_payloads_part_on_an_edge_only(model: str, coding: str, images: Array) -> None:
+    graph, found, wanted = compiled(model, coding=coding), Watch(), Watch()
+    FastSimulator(graph, group=len(images)).run({"image": images}, 3, observers=[found])
+    Simulator(graph, group=len(images)).run({"image": images}, 3, observers=[wanted])
+    assert found.seen.keys() == wanted.seen.keys()
+    parted = np.zeros(len(images), bool)
+    for (node, t), (payload, membrane) in wanted.seen.items():
+        differs = found.seen[node, t][0] != payload
+        rows = differs.any(axis=tuple(range(1, differs.ndim))) & ~parted
+        if coding == "rate":
+            assert on_an_edge(node, payload, membrane)[rows][differs[rows]].all()
+        parted |= rows
+    assert parted.mean() <= 0.5
+
+
+@pytest.mark.parametrize("target", [None, "loihi2"])
+def test_integer_networks_are_exact(target: str | None, images: Array) -> None:
+    graph = compiled("digits_cnn", target=target, host_nodes=target is not None)
+    if target is None:
+        graph = in_steps_of(graph, 2**-8)
+    assert graph.computes_integers == (target is not None)
+    assert_identical(graph, {"image": images}, 3)
+
+
+def test_spiking_transformers_send_exactly_the_references_spikes() -> None:
+    graph = snnc.compile(EXAMPLES / "saformer" / "events_saformer.onnx")
+    x = np.load(EXAMPLES / "saformer" / "events_test.npz")["x"][:, :4].astype(np.float32)
+    assert_identical(graph, {graph.inputs[0].name or "": x}, len(x))
+
+
+def test_evaluation_counts_the_same_spikes(images: Array) -> None:
+    graph = in_steps_of(compiled("digits_cnn"), 2**-8)
+    model, data = DIGITS / "digits_cnn.onnx", {"image": images}
+    wanted, found = (
+        snnc.evaluate(graph, model, data, 3, backend=one).to_json() for one in ("reference", "fast")
+    )
+    assert {**found, "seconds": 0} == {**wanted, "seconds": 0}
+
+
+# Refusals.
+
+
+def test_inputs_that_do_not_fit() -> None:
+    with pytest.raises(DataError, match="cannot run 3 time steps: the data have 2"):
+        FastSimulator(classifier()).run({"x": dyadic(2, 1, 1, 6, 6)}, 3)
+
+
+def test_without_numba_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    for module in [name for name in sys.modules if name.startswith("snnc.backends.fast")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.raises(OptionError, match="needs numba, which is not installed"):
+        open_runner(classifier(), "fast")
+
+
+def test_the_command_line_runs_and_evaluates_with_it(tmp_path: Path, images: Array) -> None:
+    from click.testing import CliRunner
+
+    from snnc.cli import main
+
+    network, data = tmp_path / "net.sir", tmp_path / "x.npy"
+    snnc.save(in_steps_of(compiled("digits_cnn"), 2**-8), network)
+    np.save(data, images)
+    outputs = {}
+    for backend in ("reference", "fast"):
+        target = tmp_path / f"{backend}.npy"
+        arguments = ["run", network, "--input", data, "--scale", "1", "-T", "2", "-o", target]
+        result = CliRunner().invoke(main, [*map(str, arguments), "--backend", backend])
+        assert result.exit_code == 0, result.output
+        outputs[backend] = np.load(target)
+    np.testing.assert_array_equal(outputs["fast"], outputs["reference"])
+    arguments = ["eval", network, "--model", DIGITS / "digits_cnn.onnx", "--data", data, "--scale", "1"]
+    result = CliRunner().invoke(main, [*map(str, arguments), "--backend", "fast"])
+    assert result.exit_code == 0, result.output
+    assert "24 samples" in result.output
