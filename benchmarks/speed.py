@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import snnc
+from snnc.backends.fast import FastSimulator
 from snnc.backends.onnx.runtime import RuntimeModel
 from snnc.backends.onnx.spiking import OnnxSimulator, emit_spiking
 from snnc.source_model import SourceModel
@@ -95,6 +96,7 @@ def measure(
     source = SourceModel(network.model, threads=threads)
     backends = {
         "reference": snnc.Simulator(graph, threads=threads),
+        "fast": FastSimulator(graph, threads=threads),
         "onnx": OnnxSimulator(graph, threads=threads),
         "onnx, integers": OnnxSimulator(integers, threads=threads),
     }

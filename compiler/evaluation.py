@@ -74,7 +74,8 @@ class Evaluation:
     """What `snnc eval` prints.
 
     `ann` is the source network's metric after the last step. If the source is `stepped`, being one time step
-    with states, its energy after t steps is that of t dense runs, no use made of its spikes.
+    with states, its energy after t steps is that of t dense runs, no use made of its spikes. `planned_bytes`
+    is what the backend planned to take for streams, sums and membranes, if it plans.
     """
 
     samples: int
@@ -85,6 +86,7 @@ class Evaluation:
     seconds: float
     stepped: bool = False
     memory: list[MemoryStep] | None = None
+    planned_bytes: int | None = None
 
     def costlier(self, than: Literal["fp32", "int8"]) -> list[int]:
         """Return the steps after which the spiking network needed more energy than the source network."""
@@ -205,6 +207,7 @@ def evaluate(
         time.perf_counter() - started,
         stepped,
         memory_steps(analog, moved, stepped=stepped) if memory else None,
+        getattr(simulator, "planned_bytes", None),
     )
 
 

@@ -78,6 +78,13 @@ class FastSimulator:
         with ThreadPoolExecutor(threads) as pool:
             return self._collect(list(pool.map(run_group, groups)))
 
+    @property
+    def planned_bytes(self) -> int | None:
+        """Return the bytes of the streams, sums and membranes that are kept for the next run."""
+        if self._whole is not None:
+            return None
+        return sum(program.planned_bytes for programs in self._idle.values() for program in programs)
+
     def _code(self, timed: frozenset[str], watched: bool, threads: int) -> Code:
         key = timed, watched, threads
         if key not in self._codes:

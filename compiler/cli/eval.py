@@ -25,6 +25,7 @@ from snnc.cli.options import (
 )
 from snnc.cli.show import Column, count, percent, print_json, print_table, say, show_energy
 from snnc.cli.traffic import memory_option, show_memory
+from snnc.peak import peak_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 @backend_options("reference", "fast", "onnx", "torch")
 @data_options
 @shape_option
+@click.option("-v", "--verbose", is_flag=True, help="Say how much memory it took.")
 @json_option
 @quiet_option
 def eval_(
@@ -77,6 +79,7 @@ def eval_(
     device: str | None,
     data: DataOptions,
     shapes: dict[str, Sequence[int | str]] | None,
+    verbose: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -111,11 +114,32 @@ def eval_(
     result = measured(network, steps)
     other = None if against is None else measured(against, len(result.steps))
     if as_json:
-        print_json(result.to_json() | ({} if other is None else {"against": other.to_json()}))
+        taken = memory_taken(result) if verbose else {}
+        print_json(result.to_json() | taken | ({} if other is None else {"against": other.to_json()}))
     else:
         show_evaluation(result, other)
         if result.memory is not None:
             show_memory(result.memory)
+        if verbose:
+            say(show_taken(result))
+
+
+def memory_taken(result: Evaluation) -> dict[str, int | None]:
+    return {"planned_bytes": result.planned_bytes, "peak_bytes": peak_bytes()}
+
+
+def show_taken(result: Evaluation) -> str:
+    """Say what the run took in this process's memory."""
+    peak = peak_bytes()
+    parts = [
+        *([] if peak is None else [f"peak {peak / 2**20:.0f} MiB, with models, data and libraries"]),
+        *(
+            []
+            if result.planned_bytes is None
+            else [f"{result.planned_bytes / 2**20:.1f} MiB planned for streams, sums and membranes"]
+        ),
+    ]
+    return "memory of this process: " + ("; ".join(parts) or "this system does not say")
 
 
 STEPPED = "ANN: the model is one time step with states, run densely for as many steps (first row: for all)"

@@ -343,9 +343,8 @@ def recorded_shapes(meta: Mapping[str, Any]) -> dict[str, list[int | str]] | Non
 
 def backend_options(*backends: str) -> Callable[[Command], Command]:
     """Add --backend, one of these, and --device, passed on as `backend` and `device`."""
-    names = {"reference": "the reference simulator", "fast": "compiled neurons and onnxruntime",
-             "onnx": "onnxruntime, all steps in one model", "torch": "PyTorch",
-             "lava": "Lava (integers only)"}  # fmt: skip
+    names = {"reference": "the reference simulator", "fast": "compiled neurons", "onnx": "onnxruntime",
+             "torch": "PyTorch", "lava": "Lava (integers only)"}  # fmt: skip
     choose = click.option(
         "--backend",
         type=Choice(backends),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -381,6 +382,10 @@ def test_the_command_line_runs_and_evaluates_with_it(tmp_path: Path, images: Arr
         outputs[backend] = np.load(target)
     np.testing.assert_array_equal(outputs["fast"], outputs["reference"])
     arguments = ["eval", network, "--model", DIGITS / "digits_cnn.onnx", "--data", data, "--scale", "1"]
-    result = CliRunner().invoke(main, [*map(str, arguments), "--backend", "fast"])
+    result = CliRunner().invoke(main, [*map(str, arguments), "--backend", "fast", "-v"])
     assert result.exit_code == 0, result.output
     assert "24 samples" in result.output
+    assert "MiB planned for streams, sums and membranes" in result.output
+    result = CliRunner().invoke(main, [*map(str, arguments), "--backend", "fast", "-v", "--json", "-q"])
+    taken = json.loads(result.output)
+    assert 0 < taken["planned_bytes"] < 2**21 < taken["peak_bytes"]
