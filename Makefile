@@ -82,7 +82,7 @@ conformance: $(VENV)/installed-dev  ## run ONNX's own node tests (docs/conforman
 	$(BIN)/python -m tests.conformance.table --write docs/conformance.md
 
 alternatives: $(ALTERNATIVES)/installed  ## compare with SpikingJelly and sinabs (docs/comparison.md)
-	$(ALTERNATIVES)/venv/bin/python benchmarks/alternatives/compare.py --write docs/comparison.md
+	$(ALTERNATIVES)/venv/bin/python benchmarks/alternatives/compare.py --parts build/comparison --write docs/comparison.md
 
 reference: $(VENV)/installed  ## write the reference pages from the code (docs/reference)
 	$(BIN)/python -m snnc.reference --write docs/reference

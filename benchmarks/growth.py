@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import towers
+from page import markdown, put
 from rich.console import Console
 from rich.table import Table
 
@@ -137,17 +138,25 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, nargs="+", default=NODES)
     parser.add_argument("--skip", nargs="+", default=(), metavar="STAGE", help="leave some out")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures too")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table on this page")
     options, console = parser.parse_args(), Console()
     warnings.simplefilter("ignore")
     seconds(50)  # what every first call pays
     series = [seconds(nodes, options.skip) for nodes in options.nodes]
     table = Table(title="processor seconds by number of nodes")
-    for column in ("", *(f"{nodes:,}" for nodes in options.nodes), "exponent"):
+    titles = ["", *(f"{nodes:,}" for nodes in options.nodes), "exponent"]
+    for column in titles:
         table.add_column(column, justify="left" if not column else "right")
     found = {name: [one[name] for one in series] for name in series[0]}
-    for name, times in found.items():
-        table.add_row(name, *(f"{one:.2f}" for one in times), f"{exponent(options.nodes, times):.2f}")
+    rows = [
+        [name, *(f"{one:.2f}" for one in times), f"{exponent(options.nodes, times):.2f}"]
+        for name, times in found.items()
+    ]
+    for row in rows:
+        table.add_row(*row)
     console.print(table)
+    if options.write:
+        put(options.write, {"growth": f"\n{markdown(titles, rows)}\n"})
     if options.json:
         options.json.write_text(json.dumps({"nodes": options.nodes, "seconds": found}, indent=1) + "\n")
 

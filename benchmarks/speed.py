@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from subjects import NETWORKS, Network, RandomNetwork
 
 import snnc
 from snnc.backends.fast import FastSimulator
@@ -19,61 +18,47 @@ from snnc.backends.onnx.spiking import OnnxSimulator, emit_spiking
 from snnc.source_model import SourceModel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
-REPOSITORY = Path(__file__).parent.parent
-DIGITS = REPOSITORY / "examples" / "digits"
-SHARED = Path(os.environ.get("SNNC_SHARED", REPOSITORY.parent / "shared")) / "models"
+    from snnc.ir.kernel_types import Array
+
+__all__ = ["NETWORKS", "agree", "measure", "turn"]
 
 # A turn lasts at least this long: the other side's threads have gone to sleep by then.
 TURN_SECONDS = 0.1
+# Rounds of one row end when they have taken this long, but not before there are so many.
+ROW_SECONDS, LEAST_ROUNDS = 5.0, 3
+
+
+class Runner(Protocol):
+    """What every backend's simulator is."""
+
+    def run(self, inputs: Mapping[str, Array], steps: int) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
-    """A trained network, its calibration and test data."""
+class Backend:
+    """One way to run compiled networks; `options`: how it has them compiled."""
 
     name: str
-    model: Path
-    calibration: Path
-    test: Path
-    normalise: snnc.Normalise
-
-    @property
-    def missing(self) -> str | None:
-        """Return why the network cannot be measured here, if so."""
-        absent = [str(path) for path in (self.model, self.calibration, self.test) if not path.is_file()]
-        return f"no {', '.join(absent)} (SNNC_SHARED names the folder)" if absent else None
+    simulator: Callable[..., Runner]
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
-NETWORKS = (
-    Network(
-        "digits CNN",
-        DIGITS / "digits_cnn.onnx",
-        DIGITS / "digits_calibration.npz",
-        DIGITS / "digits_test.npz",
-        snnc.Normalise(scale=1 / 16),
-    ),
-    Network(
-        "ResNet-20",
-        SHARED / "cifar10_resnet20.onnx",
-        SHARED / "cifar10_calibration.npz",
-        SHARED / "cifar10_test.npz",
-        snnc.Normalise(scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
-    ),
-    Network(
-        "ViT",
-        SHARED / "cifar10_vit.onnx",
-        SHARED / "cifar10_calibration.npz",
-        SHARED / "cifar10_test.npz",
-        snnc.Normalise(scale=1 / 255, mean=(0.5,), std=(0.5,)),
-    ),
+BACKENDS = (
+    Backend("reference", snnc.Simulator),
+    Backend("fast", FastSimulator),
+    Backend("onnx", OnnxSimulator),
+    Backend("onnx, integers", OnnxSimulator, {"target": "loihi2", "host_nodes": True}),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Medians over the rounds; `ratio` is SNN time / (steps x ANN time), round by round."""
+    """Medians over the rounds; `ratio` is SNN time / (steps x ANN time), round by round.
+
+    `opening` is what the first call with so many steps took longer: seconds; None for a later batch size.
+    """
 
     network: str
     backend: str
@@ -84,38 +69,59 @@ class Speed:
     ratio: float
     lowest: float
     highest: float
+    rounds: int
+    opening: float | None
 
 
 def measure(
-    network: Network, batches: tuple[int, ...], steps: tuple[int, ...], rounds: int, threads: int
+    network: Network | RandomNetwork,
+    graph: snnc.Graph,
+    batches: tuple[int, ...],
+    steps: tuple[int, ...],
+    rounds: int,
+    threads: int,
+    say: Callable[[str], object] = print,
 ) -> list[Speed]:
-    """Compile a network and time it for every batch size and number of steps."""
-    calibration = snnc.load_data(network.calibration, normalise=network.normalise)
-    graph = snnc.compile(network.model, calibration=calibration)
-    integers = snnc.compile(network.model, calibration=calibration, target="loihi2", host_nodes=True)
+    """Time a compiled network in every backend for every batch size and number of steps."""
     source = SourceModel(network.model, threads=threads)
-    backends = {
-        "reference": snnc.Simulator(graph, threads=threads),
-        "fast": FastSimulator(graph, threads=threads),
-        "onnx": OnnxSimulator(graph, threads=threads),
-        "onnx, integers": OnnxSimulator(integers, threads=threads),
-    }
-    samples = snnc.load_data(network.test, normalise=network.normalise, limit=max(batches))
-    results = []
-    for batch in batches:
-        inputs, _ = next(samples.batches(graph, batch))
+    inputs = {batch: network.inputs(graph, batch) for batch in batches}
+    results: list[Speed] = []
+    for backend in BACKENDS:
+        try:
+            own = network.compiled(**backend.options) if backend.options else graph
+            simulator = backend.simulator(own, threads=threads)
+        except snnc.SnncError as error:
+            say(f"skipped {backend.name} for {network.name}: {error}")
+            continue
         for t in steps:
-            for name, simulator in backends.items():
-                pairs = alternate(partial(source.run, inputs), partial(simulator.run, inputs, t), rounds)
-                results.append(summarise(network.name, name, batch, t, pairs))
+            opening: float | None = clock(partial(simulator.run, inputs[batches[0]], t))
+            for batch in batches:
+                ann, snn = partial(source.run, inputs[batch]), partial(simulator.run, inputs[batch], t)
+                row = summarise(list(alternate(ann, snn, rounds)), t)
+                if opening is not None:
+                    opening = max(0.0, opening - row["snn_ms"] / 1e3)
+                results.append(Speed(network.name, backend.name, batch, t, opening=opening, **row))
+                say(f"{network.name}, {backend.name}, batch {batch}, T = {t}: {row['ratio']:.2f}")
+                opening = None
     return results
 
 
 def alternate(
     first: Callable[[], object], second: Callable[[], object], rounds: int
-) -> list[tuple[float, float]]:
-    """Time two functions in turns (A B A B …); return the seconds of one call of each, per round."""
-    return [(turn(first), turn(second)) for _ in range(rounds)]
+) -> Iterator[tuple[float, float]]:
+    """Time two functions in turns (A B A B …); yield the seconds of one call of each, per round."""
+    start = time.perf_counter()
+    for count in range(rounds):
+        if count >= LEAST_ROUNDS and time.perf_counter() - start > ROW_SECONDS:
+            return
+        yield turn(first), turn(second)
+
+
+def clock(function: Callable[[], object]) -> float:
+    """Return the seconds of one call."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
 
 
 def turn(function: Callable[[], object]) -> float:
@@ -123,26 +129,22 @@ def turn(function: Callable[[], object]) -> float:
     function()
     times: list[float] = []
     while sum(times) < TURN_SECONDS:
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
+        times.append(clock(function))
     return statistics.median(times)
 
 
-def summarise(network: str, backend: str, batch: int, steps: int, pairs: list[tuple[float, float]]) -> Speed:
+def summarise(pairs: list[tuple[float, float]], steps: int) -> dict[str, Any]:
+    """Return what `Speed` says of the seconds of rounds."""
     ratios = [snn / (steps * ann) for ann, snn in pairs]
     ann, snn = np.median(np.array(pairs), axis=0) * 1e3
-    return Speed(
-        network,
-        backend,
-        batch,
-        steps,
-        float(ann),
-        float(snn),
-        statistics.median(ratios),
-        min(ratios),
-        max(ratios),
-    )
+    return {
+        "ann_ms": float(ann),
+        "snn_ms": float(snn),
+        "ratio": statistics.median(ratios),
+        "lowest": min(ratios),
+        "highest": max(ratios),
+        "rounds": len(pairs),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +158,11 @@ class Agreement:
     difference: float
 
 
-def agree(network: Network, steps: tuple[int, ...], samples: int, threads: int) -> list[Agreement]:
+def agree(
+    network: Network, graph: snnc.Graph, steps: tuple[int, ...], samples: int, threads: int
+) -> list[Agreement]:
     """Compare every payload of a compiled network, and its outputs, in both backends."""
-    graph = snnc.compile(
-        network.model, calibration=snnc.load_data(network.calibration, normalise=network.normalise)
-    )
-    data = snnc.load_data(network.test, normalise=network.normalise, limit=samples)
-    inputs, _ = next(data.batches(graph, samples))
+    inputs = network.inputs(graph, samples)
     neurons = [node for node in graph if node.op.neuron]
     names = [str(node.attributes["site"]) for node in neurons]
     results = []

@@ -34,6 +34,7 @@ class Size:
     hidden: int
 
 
+SMALL = Size("ViT-S/16", 12, 384, 6, 1536)  # Touvron et al. 2021, table 1
 BASE = Size("ViT-B/16", 12, 768, 12, 3072)
 LARGE = Size("ViT-L/16", 24, 1024, 16, 4096)
 

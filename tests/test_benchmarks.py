@@ -18,7 +18,8 @@ def test_both_backends_are_timed_and_compared(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(speed, "TURN_SECONDS", 0.01)
     digits = speed.NETWORKS[0]
-    rows = speed.measure(digits, batches=(1, 5), steps=(1, 2), rounds=1, threads=1)
+    graph = digits.compiled()
+    rows = speed.measure(digits, graph, batches=(1, 5), steps=(1, 2), rounds=1, threads=1)
     assert {(row.backend, row.batch, row.steps) for row in rows} == {
         (backend, batch, steps)
         for backend in ("reference", "fast", "onnx", "onnx, integers")
@@ -26,7 +27,7 @@ def test_both_backends_are_timed_and_compared(monkeypatch: pytest.MonkeyPatch) -
         for steps in (1, 2)
     }
     assert all(row.lowest <= row.ratio <= row.highest for row in rows)
-    (first,) = speed.agree(digits, steps=(1,), samples=10, threads=1)
+    (first,) = speed.agree(digits, graph, steps=(1,), samples=10, threads=1)
     assert first.payloads > 0.99
     assert first.difference < 0.01
     del sys.modules["speed"]

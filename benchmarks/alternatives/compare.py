@@ -1,9 +1,10 @@
 """Compare snnc with other converters on the same networks, data and time steps.
 
-    python benchmarks/alternatives/compare.py [--limit N] [--write docs/comparison.md]
+    python benchmarks/alternatives/compare.py [--limit N] [--parts FOLDER] [--write docs/comparison.md]
 
 It runs in an environment of its own, with the converters installed: `make alternatives`. ResNet-20 is
-measured where the environment variable SNNC_SHARED names the folder with it.
+measured where the environment variable SNNC_SHARED names the folder with it. Parts of the page that are ready
+are kept in the folder until the page is: a run that was broken off goes on where it was.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shutil
+import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +26,7 @@ from networks import CNN, VIT, resnet
 from operators import OPERATORS, STEPS, TREATMENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from converters import Converter
     from networks import Network
@@ -135,10 +138,10 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [titles, ["---"] * len(titles), *rows])
 
 
-def pages(limit: int | None) -> Iterator[str]:
+def introduction() -> str:
     from converters import BALANCING_BATCHES
 
-    yield INTRODUCTION.format(
+    return INTRODUCTION.format(
         spikingjelly=version("spikingjelly"),
         sinabs=version("sinabs"),
         snnc=version("snnc"),
@@ -147,27 +150,58 @@ def pages(limit: int | None) -> Iterator[str]:
         python=platform.python_version(),
         torch=torch.__version__,
     )
-    yield accuracies(CNN, CNN_CONVERTERS, limit or SMALL_LIMIT)
+
+
+def speed() -> str:
+    """Return the table of timing.py, which has a process of its own for as many threads as it likes."""
+    script = Path(__file__).with_name("timing.py")
+    return subprocess.run([sys.executable, script], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def parts(limit: int | None) -> dict[str, Callable[[], str]]:
+    """Return what makes every part of the page, in order."""
+    found: dict[str, Callable[[], str]] = {"introduction": introduction}
+    found["cnn"] = lambda: accuracies(CNN, CNN_CONVERTERS, limit or SMALL_LIMIT)
     if shared := os.environ.get("SNNC_SHARED"):
-        yield accuracies(resnet(Path(shared) / "models"), CNN_CONVERTERS, limit or LARGE_LIMIT, timed=False)
-    yield accuracies(VIT, TRANSFORMER_CONVERTERS, limit or SMALL_LIMIT)
-    yield operators()
-    yield exports()
-    yield READING
-    yield NOT_MEASURED
+        network = resnet(Path(shared) / "models")
+        found["resnet"] = lambda: accuracies(network, CNN_CONVERTERS, limit or LARGE_LIMIT, timed=False)
+    found["transformer"] = lambda: accuracies(VIT, TRANSFORMER_CONVERTERS, limit or SMALL_LIMIT)
+    return found | {
+        "speed": speed,
+        "operators": operators,
+        "exports": exports,
+        "reading": lambda: READING,
+        "not-measured": lambda: NOT_MEASURED,
+    }
+
+
+def kept(folder: Path | None, name: str, make: Callable[[], str]) -> str:
+    """Return a part of the page from the folder if it is there, else make it and keep it there."""
+    if folder is None:
+        return make()
+    path = folder / f"{name}.md"
+    if not path.exists():
+        text = make()
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return path.read_text()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--limit", type=int, help="test images per network")
+    parser.add_argument("--parts", type=Path, metavar="FOLDER", help="keep parts that are ready here")
     parser.add_argument("--write", type=Path, help="write the tables to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    text = "\n".join(pages(options.limit))
+    made = parts(options.limit)
+    text = "\n".join(kept(options.parts, name, make) for name, make in made.items())
     if options.write:
         options.write.write_text(text)
     else:
         sys.stdout.write(text)
+    if options.parts:
+        shutil.rmtree(options.parts)
 
 
 if __name__ == "__main__":

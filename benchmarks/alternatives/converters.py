@@ -170,6 +170,13 @@ def reset_state(module: nn.Module) -> None:
 # snnc
 
 
+def compile_default(network: Network) -> snnc.Graph:
+    """Return the network as snnc compiles it when nothing is asked for."""
+    normalise = snnc.Normalise(network.scale, network.mean, network.std)
+    data = snnc.load_data(network.calibration, normalise=normalise)
+    return compile_model(network.model, data).graph
+
+
 def compiled(method: str, *, rule: str | None = None, per_steps: bool = False) -> Callable[..., Answer]:
     """Return snnc with a method; with `per_steps` it compiles for every T anew."""
 
