@@ -24,7 +24,7 @@ export PIP_NO_INPUT := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test real lava laws wheels bench results methods integers ablation conformance nir reference docs alternatives fuzz clean FORCE
+.PHONY: help demo test real lava laws wheels bench growth sparsity results methods integers ablation conformance nir reference docs alternatives fuzz clean FORCE
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -58,9 +58,17 @@ lava: $(VENV)/installed-dev  ## run every network in Lava and compare with the s
 	$(BIN)/python tests/lava/environment.py $(LAVA) $(LAVA_PYTHON)
 	$(BIN)/python -m pytest tests/lava --whole-networks
 
-bench: $(VENV)/installed-dev  ## time compiling and running
-	$(BIN)/python benchmarks/bench.py
-	$(BIN)/python benchmarks/growth.py
+bench: $(VENV)/installed-dev  ## time compiling and running (benchmarks/README.md)
+	$(BIN)/python benchmarks/bench.py --json build/bench.json --write benchmarks/README.md
+	$(BIN)/python benchmarks/limits.py --figures build/bench.json --write benchmarks/README.md
+	$(BIN)/python benchmarks/hotspots.py --write benchmarks/README.md
+
+growth: $(VENV)/installed-dev  ## time every pass by number of nodes (benchmarks/README.md)
+	$(BIN)/python benchmarks/growth.py --write benchmarks/README.md
+
+sparsity: $(VENV)/installed-dev  ## time event-driven and dense layers by spike rate (benchmarks/README.md)
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	$(BIN)/python benchmarks/sparsity.py --plot docs/images/sparsity.svg --write benchmarks/README.md
 
 results: $(VENV)/installed-dev  ## measure accuracy, spikes and energy of every network (docs/results.md)
 	$(BIN)/python benchmarks/results.py --write docs/results.md

@@ -1,6 +1,6 @@
 """Time every backend against onnxruntime running the ANN, compare payloads, time compiling at scale.
 
-    python benchmarks/bench.py [--threads 2] [--short] [--openblas-kernels SkylakeX] [--json FILE] [--write PAGE]
+    python benchmarks/bench.py [--threads 2] [--short] [--openblas-kernels NAME] [--json FILE] [--write PAGE]
 
 A ratio per network, backend, batch size and number of steps T: SNN time / (T x ANN time), the median over
 alternating rounds and its spread; seconds to open; how many payloads are the same in the ONNX backend and the
@@ -98,7 +98,13 @@ def running(
             graph = network.compiled()
             layers[network.name] = [asdict(one) for one in limits.layers(graph)]
             found += speed.measure(
-                network, graph, network.batches, STEPS, rounds, options.threads, console.print
+                network,
+                graph,
+                network.batches,
+                STEPS,
+                rounds=rounds,
+                threads=options.threads,
+                say=console.print,
             )
             if isinstance(network, subjects.Network):
                 agreements += speed.agree(network, graph, STEPS, COMPARED, options.threads)

@@ -56,6 +56,7 @@ class Builder:
         name: str,
         inputs: int,
         outputs: int,
+        *,
         kernel: int = 1,
         stride: int = 1,
         groups: int = 1,
@@ -85,12 +86,14 @@ class Builder:
         gate = self.node("Sigmoid", [self.conv(small, f"{name}.expand", squeezed, channels)], f"{name}.gate")
         return self.node("Mul", [x, gate], name)
 
-    def block(  # noqa: PLR0913 - a row of the paper's table
-        self, x: str, name: str, inputs: int, outputs: int, expansion: int, kernel: int, stride: int
+    def block(
+        self, x: str, name: str, inputs: int, outputs: int, *, expansion: int, kernel: int, stride: int
     ) -> str:
         wide = inputs * expansion
         y = x if expansion == 1 else self.silu(self.conv(x, f"{name}.wide", inputs, wide, gain=1))
-        y = self.silu(self.conv(y, f"{name}.depthwise", wide, wide, kernel, stride, groups=wide))
+        y = self.silu(
+            self.conv(y, f"{name}.depthwise", wide, wide, kernel=kernel, stride=stride, groups=wide)
+        )
         y = self.excited(y, f"{name}.excited", wide, inputs // SQUEEZE)
         y = self.conv(y, f"{name}.narrow", wide, outputs)
         return self.node("Add", [x, y], f"{name}.residual") if (inputs, stride) == (outputs, 1) else y
@@ -99,11 +102,19 @@ class Builder:
 def build(image: int) -> onnx.ModelProto:
     """Return the model for square images of this many pixels: (N, 3, image, image) -> (N, 1000)."""
     make = Builder()
-    x, channels = make.silu(make.conv("image", "stem", 3, STEM, 3, 2, gain=1)), STEM
+    x, channels = make.silu(make.conv("image", "stem", 3, STEM, kernel=3, stride=2, gain=1)), STEM
     for number, (expansion, kernel, stride, outputs, count) in enumerate(STAGES):
         for index in range(count):
             name = f"stage{number}.{index}"
-            x = make.block(x, name, channels, outputs, expansion, kernel, stride if index == 0 else 1)
+            x = make.block(
+                x,
+                name,
+                channels,
+                outputs,
+                expansion=expansion,
+                kernel=kernel,
+                stride=stride if index == 0 else 1,
+            )
             channels = outputs
     x = make.silu(make.conv(x, "head", channels, HEAD, gain=1))
     x = make.node("Flatten", [make.node("GlobalAveragePool", [x], "pooled")], "flat")

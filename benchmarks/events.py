@@ -1,7 +1,7 @@
 """Layers that read spikes, dense and event-driven: y = x W and 3x3 convolutions, one thread.
 
-Every way gets the same payloads and gives the same sums, tests say. Of event-driven ways, finding the spikes is
-part of the time.
+Every way gets the same payloads and gives the same sums (tests/test_sparse_layers.py). Of event-driven ways,
+finding the spikes is part of the time.
 """
 
 from __future__ import annotations
@@ -140,17 +140,31 @@ def csr_columns(x: Any, weight: Any) -> Any:
     return (matrix @ weight.reshape(channels * TAPS * TAPS, -1)).reshape(batch, size, size, -1)
 
 
+def find_spikes() -> Callable[..., Any]:
+    """Return the compiled loop that lists the places of spikes, without a branch."""
+
+    def run(x: Any, places: Any) -> Any:
+        count = 0
+        for i in range(x.size):
+            places[count] = i
+            count += x[i] != 0
+        return places[:count]
+
+    return numba.njit(run)  # type: ignore[no-any-return]  # untyped
+
+
 def linear_scatter() -> Callable[..., Any]:
     """Return the compiled loop that adds, for every spike, its row of W times its payload."""
+    find = find_spikes()
 
     def run(x: Any, weight: Any) -> Any:
         y = np.zeros((x.shape[0], weight.shape[1]), np.float32)
+        places = np.empty(x.shape[1] + 1, np.int64)
         for n in range(x.shape[0]):
-            for i in range(x.shape[1]):
+            for i in find(x[n], places):
                 k = x[n, i]
-                if k != 0:
-                    for o in range(weight.shape[1]):
-                        y[n, o] += k * weight[i, o]
+                for o in range(weight.shape[1]):
+                    y[n, o] += k * weight[i, o]
         return y
 
     return numba.njit(run, fastmath=True)  # type: ignore[no-any-return]  # untyped
@@ -158,26 +172,24 @@ def linear_scatter() -> Callable[..., Any]:
 
 def convolution_scatter() -> Callable[..., Any]:
     """Return the compiled loop that adds every spike's taps to the sums around it: [N, S, S, out]."""
+    find = find_spikes()
 
     def run(x: Any, weight: Any) -> Any:
-        batch, channels, size, _ = x.shape
-        sums = np.zeros((batch, size, size, weight.shape[3]), np.float32)
+        batch, _, size, _ = x.shape
+        sums = np.zeros((batch, size + 2, size + 2, weight.shape[3]), np.float32)  # a border nobody reads
+        places = np.empty(x[0].size + 1, np.int64)
         for n in range(batch):
-            for c in range(channels):
-                for row in range(size):
-                    for column in range(size):
-                        k = x[n, c, row, column]
-                        if k != 0:
-                            for tap_row in range(3):
-                                y = row + 1 - tap_row
-                                if y < 0 or y >= size:
-                                    continue
-                                for tap_column in range(3):
-                                    z = column + 1 - tap_column
-                                    if z < 0 or z >= size:
-                                        continue
-                                    for o in range(weight.shape[3]):
-                                        sums[n, y, z, o] += k * weight[c, tap_row, tap_column, o]
-        return sums
+            flat = x[n].ravel()
+            for place in find(flat, places):
+                k = flat[place]
+                c, rest = divmod(place, size * size)
+                row, column = divmod(rest, size)
+                for tap_row in range(3):
+                    for tap_column in range(3):
+                        taps = weight[c, tap_row, tap_column]
+                        into = sums[n, row + 2 - tap_row, column + 2 - tap_column]
+                        for o in range(taps.size):
+                            into[o] += k * taps[o]
+        return sums[:, 1:-1, 1:-1]
 
     return numba.njit(run, fastmath=True)  # type: ignore[no-any-return]  # untyped

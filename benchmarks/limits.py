@@ -203,7 +203,7 @@ def abilities(threads: Sequence[int]) -> tuple[list[str], list[list[str]], Machi
 
 
 def limit_table(figures: dict[str, Any], machine: Machine) -> tuple[list[str], list[list[str]]]:
-    """Return how many times the limit every measured row takes; integers are held to the limit of integers."""
+    """Return how many times the limit every measured row takes; integers have a limit of their own."""
     measured: dict[tuple[str, int, int], dict[str, float]] = {}
     for one in figures["speed"]:
         row = measured.setdefault((one["network"], one["batch"], one["steps"]), {})

@@ -2,9 +2,9 @@
 
     python benchmarks/sparsity.py [--short] [--plot FILE.svg] [--write PAGE]
 
-A layer gets payloads of which a share is 1 and the rest 0. Either side takes its fastest way, in turns, on one
-thread; the break-even rate is where the ratio of the medians crosses 1. The rates of networks are those of the
-reference simulator, by layer: the share of payloads that are not 0, over all steps and test samples.
+A layer gets payloads of which a share is 1 and the rest 0. Either side takes its fastest way, in turns, on
+one thread; the break-even rate is where the ratio of the medians crosses 1. The rates of networks are of
+the reference simulator, by layer: the share of payloads that are not 0, over all steps and test samples.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 BATCHES, ROUNDS = (1, 16), 3
 METHODS = ("multi-spike", "if", "qcfs", "ternary")
-STEPS, SAMPLES = (1, 4, 16), 50
+STEPS, SAMPLES = (1, 4, 16), 20
 BARS = 12  # of the histogram of rates
 
 
@@ -147,6 +147,7 @@ def plot(curves: list[Curve], rates: list[Rates], path: Path) -> None:
 
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "snnc"  # the same figure is the same file
+    mpl.rcParams["svg.fonttype"] = "none"
     import matplotlib.pyplot as plt
     import numpy as np
 
@@ -190,7 +191,7 @@ def main() -> None:
     from page import markdown, put
 
     layers = [
-        *(Linear(*sizes) for sizes in ((128, 64), (384, 1536), (1024, 1024), (4096, 1000))),
+        *(Linear(*sizes) for sizes in ((128, 64), (384, 1536), (1024, 1024), (4096, 4096))),
         *(Convolution(*sizes) for sizes in ((16, 32), (32, 16), (64, 8))),
     ]
     curves = []

@@ -78,6 +78,7 @@ def measure(
     graph: snnc.Graph,
     batches: tuple[int, ...],
     steps: tuple[int, ...],
+    *,
     rounds: int,
     threads: int,
     say: Callable[[str], object] = print,

@@ -70,6 +70,15 @@ EXPORTS_INTRODUCTION = """## Getting the network out
 The converted digits CNN, handed to every exporter that the tool documents for spiking networks:
 """
 
+SPEED_INTRODUCTION = """## Speed
+
+Compiled or converted networks at the same T on the same images, with the same number of threads, in one
+process and in turns (`benchmarks/alternatives/timing.py`). SpikingJelly: `RateCodingRecipe(mode="99.9%")`,
+`eval`, `torch.inference_mode()`, state reset before every call, either step by step or all steps at once
+(`set_step_mode(network, "m")`). "Times as fast" is against the faster of the two: median (lowest..highest)
+of the rounds. snnc: `multi-spike`, the default, in each of its backends.
+"""
+
 READING = """## How to read it
 
 - With integers as spikes, the default of snnc has the source network's accuracy at T=1 on all three
@@ -155,7 +164,8 @@ def introduction() -> str:
 def speed() -> str:
     """Return the table of timing.py, which has a process of its own for as many threads as it likes."""
     script = Path(__file__).with_name("timing.py")
-    return subprocess.run([sys.executable, script], check=True, stdout=subprocess.PIPE, text=True).stdout
+    found = subprocess.run([sys.executable, script], check=True, stdout=subprocess.PIPE, text=True)
+    return f"{SPEED_INTRODUCTION}\n{found.stdout}"
 
 
 def parts(limit: int | None) -> dict[str, Callable[[], str]]:

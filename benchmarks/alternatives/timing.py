@@ -165,7 +165,7 @@ def main() -> None:
         for row in measure(network, options.threads, options.rounds):
             rows.append(row)
             print(*table([row])[1][0], sep=" | ", file=sys.stderr, flush=True)
-    print(markdown(*table(rows)))
+    print(markdown(*table(rows)), end="")
 
 
 if __name__ == "__main__":
