@@ -67,7 +67,7 @@ growth: $(VENV)/installed-dev  ## time every pass by number of nodes (benchmarks
 	$(BIN)/python benchmarks/growth.py --write benchmarks/README.md
 
 sparsity: $(VENV)/installed-dev  ## time event-driven and dense layers by spike rate (benchmarks/README.md)
-	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	$(BIN)/python -m pip install --quiet --editable '.[bench,fast]'
 	$(BIN)/python benchmarks/sparsity.py --plot docs/images/sparsity.svg --write benchmarks/README.md
 
 results: $(VENV)/installed-dev  ## measure accuracy, spikes and energy of every network (docs/results.md)
@@ -152,7 +152,7 @@ $(REAL)/minilm.onnx: tests/real/export_minilm.py
 # Not editable: the links of an editable install lie in build/, which belongs to .venv.
 $(ALTERNATIVES)/installed: pyproject.toml $(VENV)/modules
 	$(PYTHON) -m venv $(ALTERNATIVES)/venv
-	$(ALTERNATIVES)/venv/bin/python -m pip install --quiet . torch==2.13.0 sinabs==3.1.3
+	$(ALTERNATIVES)/venv/bin/python -m pip install --quiet '.[fast]' torch==2.13.0 sinabs==3.1.3
 	$(ALTERNATIVES)/venv/bin/python -m pip install --quiet torch==2.13.0 'spikingjelly[nir]==2.0.0'
 	@touch $@
 
