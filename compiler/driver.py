@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from snnc.ir.decode import Decode
     from snnc.ir.graph import Graph, Node
     from snnc.ir.kernel_types import Array
+    from snnc.methods.base import Method
+    from snnc.methods.direct import DirectMethod
     from snnc.passes.base import Pass, Site
     from snnc.passes.moments import Moments
     from snnc.passes.registry import Registry
@@ -89,6 +91,13 @@ class Options:
             return []
         per: Literal["channel", "layer"] = "layer" if self.settings.per == "tensor" else "channel"
         return get_machine(self.target).passes(host_nodes=self.host_nodes, per=per)
+
+    def pipeline_of(self, method: Method | DirectMethod) -> list[Pass]:
+        """Return a method's passes, as the target machine needs them."""
+        passes = method.pipeline(self.full_settings)
+        if self.target is None:
+            return passes
+        return get_machine(self.target).conversion(passes, self.settings.levels)
 
     def __post_init__(self) -> None:
         if self.host_nodes and self.target is None:
@@ -257,7 +266,7 @@ def build_pipeline(options: Options, registry: Registry) -> list[Pass]:
     """Return the passes the options ask for; without a pipeline and a method, those of the default method."""
     if options.pipeline is not None:
         return parse_pipeline(options.pipeline, registry)
-    return get_method(options.method or DEFAULT.name).pipeline(options.full_settings)
+    return options.pipeline_of(get_method(options.method or DEFAULT.name))
 
 
 def chosen_method(graph: Graph, options: Options, passes: list[Pass]) -> tuple[str, list[Pass]]:
@@ -270,7 +279,7 @@ def chosen_method(graph: Graph, options: Options, passes: list[Pass]) -> tuple[s
             "the neurons of a network that spikes already have no levels to share out",
             help="leave --energy and --max-loss out",
         )
-    return method.name, method.pipeline(options.full_settings)
+    return method.name, options.pipeline_of(method)
 
 
 def describe_source(model: str | Path | Any) -> dict[str, str]:

@@ -22,6 +22,7 @@ from snnc.passes.raise_patterns import RaisePatterns
 from snnc.passes.raise_quantisers import RaiseQuantisers
 from snnc.passes.set_coding import SetCoding
 from snnc.passes.simplify import Simplify
+from snnc.passes.tie_residuals import TieResiduals
 
 if TYPE_CHECKING:
     from snnc.passes.base import Pass
@@ -36,6 +37,7 @@ BUILTIN: tuple[type[Pass], ...] = (
     InsertNeurons,
     ExpectationCompensation,
     ChooseThresholds,
+    TieResiduals,
     AllocateLevels,
     CorrectCharges,
     NormaliseThresholds,

@@ -28,7 +28,7 @@ class Integerise(Pass):
     """Turn whole weights into i8 with an exponent per layer, and what they feed into i32.
 
     Nothing is rounded: the graph must hold whole numbers already (quantise-weights makes them). Membranes
-    get `width` bits. A factor behind a current becomes `dequantise`: in front of outputs, and, with
+    get `width` bits, weights `bits`. A factor behind a current becomes `dequantise`: in front of outputs, and, with
     host_nodes=true, of nodes that compute with real numbers and run on a host. Without host_nodes these are
     refused by name.
     """
@@ -37,11 +37,14 @@ class Integerise(Pass):
     integers: ClassVar[bool] = True
     preserves: ClassVar[Preserves | None] = Preserves.ROUNDING
     width: int = 24
+    bits: int = 8
     host_nodes: bool = False
 
     def __post_init__(self) -> None:
         if not 2 <= self.width <= 32:
             raise OptionError(f"membranes cannot have {self.width} bits", help="give 2 to 32")
+        if not 2 <= self.bits <= 8:
+            raise OptionError(f"weights cannot have {self.bits} bits", help="give 2 to 8")
 
     def run(self, graph: Graph, context: PassContext) -> bool:
         if graph.computes_integers:
@@ -64,7 +67,7 @@ class Integerise(Pass):
         """Convert one node whose operands are converted already."""
         current = any(is_current(operand) for operand in node.operands)
         if reads_spikes(node):
-            rewriter.set_attributes(node, **integer_synapse(rewriter.graph.resolve(node)))
+            rewriter.set_attributes(node, **integer_synapse(rewriter.graph.resolve(node), self.bits))
         elif node.op.neuron and current:
             given = rewriter.graph.resolve(node)
             whole = {name: as_integers(given[name], np.int32) for name in WHOLE[node.op.name]}
@@ -85,8 +88,10 @@ def as_integers(array: Array | None, dtype: type[np.signedinteger[Any]]) -> Arra
     return None if array is None else array.astype(dtype)
 
 
-def integer_synapse(given: dict[str, Any]) -> dict[str, Any]:
-    exponent = shared_exponent(given["weight"])
+def integer_synapse(given: dict[str, Any], bits: int) -> dict[str, Any]:
+    exponent = shared_exponent(given["weight"], 2 ** (bits - 1) - 1)
+    if exponent is None:  # as few bits as there are then
+        exponent = shared_exponent(given["weight"])
     assert exponent is not None, "fractions() refuses such weights"
     weight = (given["weight"] / np.float32(2**exponent)).astype(np.int8)
     return {"weight": weight, "bias": as_integers(given["bias"], np.int32), "exponent": exponent or None}

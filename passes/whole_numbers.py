@@ -57,10 +57,13 @@ def is_whole(array: Array | None) -> bool:
     return array is None or bool((array == np.rint(array)).all() and (np.abs(array) < 2**31).all())
 
 
-def shared_exponent(weight: Array) -> int | None:
-    """Return the least e for which every weight is 2^e times an integer of 8 bits; None if there is none."""
+def shared_exponent(weight: Array, limit: int = LARGEST_WEIGHT) -> int | None:
+    """Return the least e for which every weight is 2^e times an integer of 8 bits; None if there is none.
+
+    `limit`: the largest integer, if fewer bits shall do.
+    """
     for exponent in range(LARGEST_EXPONENT + 1):
         mantissa = weight / np.float32(2**exponent)
-        if (np.abs(mantissa) <= LARGEST_WEIGHT).all():
+        if (np.abs(mantissa) <= limit).all():
             return exponent if (mantissa == np.rint(mantissa)).all() else None
     return None

@@ -48,6 +48,7 @@ class ModelBuilder:
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._tensors: dict[tuple[str, bool, np.dtype[Any] | None], str] = {}
         self._casts: dict[tuple[str, np.dtype[Any]], str] = {}
+        self._nodes: dict[tuple[str, ...], str] = {}
         self._batch_size = ""
 
     def enter(self, node: Node) -> None:
@@ -88,6 +89,13 @@ class ModelBuilder:
         given = {key: value for key, value in attributes.items() if value is not None and value != ()}
         self.nodes.append(helper.make_node(op, inputs, [output], output, **given))
         return output
+
+    def once(self, op: str, inputs: Sequence[str]) -> str:
+        """Return the output of a node without attributes; every such node is written once."""
+        key = (op, *inputs)
+        if key not in self._nodes:
+            self._nodes[key] = self.add(op, inputs)
+        return self._nodes[key]
 
     def split(self, value: str, axis: int, parts: int) -> tuple[str, ...]:
         """Cut into equal parts along an axis; return their names."""

@@ -140,8 +140,9 @@ class MethodOption(click.Option):
 )
 @click.option(
     "--target",
-    type=Choice(["loihi2"]),
-    help="Lower the network to integers for this machine: 8-bit weights, 24-bit membranes.",
+    type=Choice(MACHINES),
+    help="Lower the network to integers: 8-bit weights and 24-bit membranes for loihi2; payloads of 8 bits "
+    "besides for the integer kernels of processors (int8).",
 )
 @click.option(
     "--host-nodes",

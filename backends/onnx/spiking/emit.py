@@ -16,8 +16,9 @@ from snnc.backends.onnx.spiking.codebook import QUANTISERS
 from snnc.backends.onnx.spiking.exact import EXACT_EMITTERS, synapse_in_digits
 from snnc.backends.onnx.spiking.expectation import Expectation, means, prefix_sums
 from snnc.backends.onnx.spiking.folding import can_fold
+from snnc.backends.onnx.spiking.integer_kernels import MOVED, integer_product, requantised
 from snnc.backends.onnx.spiking.neuron import Lif, Neuron, delay
-from snnc.backends.onnx.spiking.precision import Plan, plan_precision
+from snnc.backends.onnx.spiking.precision import Plan, is_moved, plan_precision
 from snnc.backends.onnx.spiking.streams import Streams
 from snnc.backends.onnx.spiking.units import in_units
 from snnc.ir.errors import BackendError, OptionError
@@ -51,13 +52,18 @@ class Unroller:
     def __init__(self, model: ModelBuilder, steps: int, plan: Plan) -> None:
         self.model = model
         self.plan = plan
-        self.streams = Streams(model, steps, plan.carries)
+        self.streams = Streams(model, steps, plan.carries, plan.bytes.zeros)
         self.stepwise = wanted_stepwise(model.graph)
         self.steps = steps
 
-    def every_step(self, node: Node, write: Callable[[Sequence[str]], str]) -> None:
-        """Write F(x(t)) for all t: once where no operand varies, on the folded steps, or step by step."""
-        streams, operands, result = self.streams, node.operands, node.result
+    def every_step(
+        self, node: Node, write: Callable[[Sequence[str]], str], sources: Sequence[Value] = ()
+    ) -> None:
+        """Write F(x(t)) for all t: once where no operand varies, on the folded steps, or step by step.
+
+        Of a node that is written with what is in front of it, `sources` are what that reads.
+        """
+        streams, operands, result = self.streams, sources or node.operands, node.result
         moving = [value for value in operands if not streams.invariant(value)]
         if not moving:
             streams.put_once(result, write([streams.once(value) for value in operands]))
@@ -85,6 +91,10 @@ class Unroller:
         """Return how a node without memory is written."""
         if node in self.plan.digits:
             return partial(synapse_in_digits, self.plan.digits[node])
+        if node in self.plan.bytes.products:
+            return partial(integer_product, self.plan.bytes.zeros[node.operands[0]], self.plan.carries[node.result])
+        if node.op.name in MOVED and is_moved(node, self.plan.bytes):
+            return partial(MOVED[node.op.name], self.plan.bytes.zeros[node.result])
         exact = EXACT_EMITTERS.get(node.op.name) if self.model.precision is not None else None
         return exact or EMITTERS[node.op.name]
 
@@ -132,7 +142,15 @@ class Unroller:
         self.model.leave()
 
     def node(self, node: Node) -> None:
-        if node.op.name in STATEFUL:
+        bytes_ = self.plan.bytes
+        if node in bytes_.absorbed:
+            return
+        if node in bytes_.fused:
+            fused = bytes_.fused[node]
+            sources = fused.sources
+            zeros = [bytes_.zeros[value] for value in sources]
+            self.every_step(node, partial(requantised, self.model, node, fused, zeros), sources)
+        elif node.op.name in STATEFUL:
             STATEFUL[node.op.name](self, node)
         else:
             (self.expectation if node.expect else self.pure)(node)

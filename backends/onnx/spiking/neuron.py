@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 class Neuron:
     """m(t) = v(t-1) + x(t) + b; k(t) = Q(m(t)/q); v(t) = m(t) - q k(t); y(t) = s k(t).
 
-    v(0) = (initial + charge) q. With `width`, m(t) saturates.
+    v(0) = (initial + charge) q, rounded on whole numbers. With `width`, m(t) saturates.
     """
 
     def __init__(self, model: ModelBuilder, node: Node, *, saturates: bool = True) -> None:
         self.model = model
         self.attributes = resolved(model, node)
+        whole = computes_integers(node.op, model.graph.resolve(node))
+        self.start = starting_membrane(self.attributes, whole=whole)
         self.limits = membrane_limits(self.attributes["width"]) if saturates else None
         self.current, self.shape = node.operands[0].type.shape, node.result.type.shape
         self.parameters = {name: model.tensor(node, name) for name in ("bias", "scale", "negative")}
@@ -64,10 +66,9 @@ class Neuron:
 
     def charge(self, x: str) -> str:
         """Return m(1)."""
-        start = starting_membrane(self.attributes)
-        if start is None:
+        if self.start is None:
             return self._biased(x)
-        v = self.model.constant(start.astype(self.model.precision or np.float32))
+        v = self.model.constant(self.start.astype(self.model.precision or np.float32))
         return self._biased(self.model.add("Add", [x, v]))
 
     def _integrate(self, membrane: str, x: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from snnc.backends.onnx.spiking.eight_bits import BYTE, MOVES, Bytes, plan_bytes
 from snnc.backends.onnx.spiking.exact import Digits
 from snnc.backends.reference.state import starting_membrane
 from snnc.ir.codebooks import MultiSpike, PowerOfTwo
@@ -62,13 +63,14 @@ class Plan:
 
     `carries`: the element type of a stream (absent or None: its own). `computes`: the precision a node is
     written in. `digits`: synapses whose operands are cut into digits. `unsaturated`: neurons whose membranes
-    cannot reach the ends of their width during the run.
+    cannot reach the ends of their width during the run. `bytes`: what is written as integer kernels.
     """
 
     carries: dict[Value, np.dtype[Any] | None] = field(default_factory=dict)
     computes: dict[Node, np.dtype[Any] | None] = field(default_factory=dict)
     digits: dict[Node, Digits] = field(default_factory=dict)
     unsaturated: set[Node] = field(default_factory=set)
+    bytes: Bytes = field(default_factory=Bytes)
 
     def answers(self, value: Value) -> np.dtype[Any] | None:
         """Return the element type of an output (None: its own): the reference simulator's."""
@@ -86,6 +88,7 @@ def plan_precision(graph: Graph, steps: int) -> Plan:
     """Return the plan for a run of so many steps."""
     plan = Plan()
     if graph.computes_integers:
+        plan.bytes = plan_bytes(graph, steps)
         Planner(graph, steps, plan).run()
     return plan
 
@@ -105,8 +108,13 @@ class Planner:
             given = self.graph.resolve(node)
             if self._whole(node):
                 self.ranges[node.result] = self._range(node, given)
-            self.plan.computes[node] = precision = self._precision(node, given)
+            precision = self._precision(node, given)
             self.plan.carries[node.result] = self._carrier(node, precision)
+            bytes_ = self.plan.bytes
+            if node.result in bytes_.zeros:
+                self.plan.carries[node.result] = BYTE
+            raw = node in bytes_.fused or node in bytes_.products or is_moved(node, bytes_)
+            self.plan.computes[node] = None if raw else precision
 
     def _whole(self, node: Node) -> bool:
         """Tell whether a node's result is whole numbers that are computed with."""
@@ -207,9 +215,14 @@ def per_output(node: Node, given: Mapping[str, Any]) -> Array:
     return inner.swapaxes(1, 2).reshape(group * weight.shape[1], -1)
 
 
+def is_moved(node: Node, bytes_: Bytes) -> bool:
+    """Tell whether a node moves bytes, and nothing else."""
+    return node.op.name in MOVES and all(value in bytes_.zeros for value in (*node.operands, node.result))
+
+
 def membrane_bound(given: Mapping[str, Any], x: Range, steps: int) -> float:
     """Return what no |m(t)| exceeds: max(|v(0)|, q) + t (|x| + |b|), as |v(t)| is at most |m(t)| or q."""
-    start, bias = starting_membrane(dict(given)), given["bias"]
+    start, bias = starting_membrane(dict(given), whole=True), given["bias"]
     first = 0.0 if start is None else float(np.abs(start).max())
     driven = x.size + (0 if bias is None else int(np.abs(bias.astype(np.int64)).max()))
     return max(first, float(np.abs(given["quantum"].astype(np.int64)).max())) + steps * driven
@@ -224,13 +237,13 @@ def judges_exactly(given: Mapping[str, Any], x: Range) -> bool:
     numbers, so the rounded quotient is on the same side.
     """
     quantum, width, parts = given["quantum"], given["width"], parts_of_edges(given["codebook"])
-    start, bias = starting_membrane(dict(given)), given["bias"]
+    start, bias = starting_membrane(dict(given), whole=True), given["bias"]
     half = EXACT // 2
     if width is None or parts is None or 2 ** (width - 1) > half or x.size > half:
         return False
     if quantum.min() <= 0 or quantum.max() > half:
         return False
-    if start is not None and ((start != np.rint(start)).any() or np.abs(start).max() > half):
+    if start is not None and np.abs(start).max() > half:
         return False
     if bias is not None and np.abs(bias.astype(np.int64)).max() > EXACT:
         return False

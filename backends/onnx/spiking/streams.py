@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from snnc.backends.onnx.spiking.integer_kernels import from_bytes, to_bytes
 from snnc.ir.shapes import batch_axis
 
 if TYPE_CHECKING:
@@ -32,15 +33,21 @@ class Forms:
 class Streams:
     """The streams of one model of T steps. Converting a stream adds nodes, once per form.
 
-    `carries`: the element types in which streams lie; they are read and put in the model's precision.
+    `carries`: the element types in which streams lie; they are read and put in the model's precision. In
+    `zeros`: streams of bytes, and the byte that stands for 0.
     """
 
     def __init__(
-        self, model: ModelBuilder, steps: int, carries: Mapping[Value, np.dtype[Any] | None]
+        self,
+        model: ModelBuilder,
+        steps: int,
+        carries: Mapping[Value, np.dtype[Any] | None],
+        zeros: Mapping[Value, int],
     ) -> None:
         self.model = model
         self.count = steps
         self.carries = carries
+        self.zeros = zeros
         self._forms: dict[Value, Forms] = {}
 
     def put_once(self, value: Value, name: str) -> None:
@@ -58,13 +65,21 @@ class Streams:
         dtype, precision = self.carries.get(value), self.model.precision
         # numpy takes None for float64, so it is asked for first.
         keeps = dtype is None or precision is None or dtype == precision
-        return name if keeps or dtype is None else self.model.cast(name, dtype)
+        if keeps or dtype is None:
+            return name
+        if value in self.zeros:
+            return to_bytes(self.model, name, self.zeros[value])
+        return self.model.cast(name, dtype)
 
     def _read(self, value: Value, name: str) -> str:
         """Return a stream as its reader wants it."""
         dtype, precision = self.carries.get(value), self.model.precision
         keeps = dtype is None or precision is None or dtype == precision
-        return name if keeps or precision is None else self.model.cast(name, precision)
+        if keeps or precision is None:
+            return name
+        if value in self.zeros:
+            name = from_bytes(self.model, name, self.zeros[value])
+        return self.model.cast(name, precision)
 
     def invariant(self, value: Value) -> bool:
         """Tell whether a stream is the same at every step."""

@@ -1,0 +1,112 @@
+"""Synapses of 8-bit integers as ONNX nodes: alone, and together with their neurons."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from snnc.backends.onnx.spiking.eight_bits import MIDDLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from snnc.backends.onnx.builder import ModelBuilder
+    from snnc.backends.onnx.spiking.eight_bits import Fused
+    from snnc.ir.graph import Node
+    from snnc.ir.kernel_types import Array
+
+SINGLE = np.dtype(np.float32)
+
+
+def byte(model: ModelBuilder, value: int) -> str:
+    return model.constant(np.asarray(value, np.uint8))
+
+
+def one(model: ModelBuilder) -> str:
+    """Return the scale of a payload."""
+    with model.computing(None):
+        return model.number(1)
+
+
+def to_bytes(model: ModelBuilder, payload: str, zero: int) -> str:
+    """k -> the byte k + zero"""
+    # numpy takes None for float64, so it is asked for first.
+    keeps = model.precision is None or model.precision == SINGLE
+    single = payload if keeps else model.cast(payload, SINGLE)
+    return model.add("QuantizeLinear", [single, one(model), byte(model, zero)])
+
+
+def from_bytes(model: ModelBuilder, payload: str, zero: int) -> str:
+    """The byte k + zero -> k, in single precision"""
+    return model.once("DequantizeLinear", [payload, one(model), byte(model, zero)])
+
+
+def integer_product(
+    zero: int, carrier: np.dtype[Any], model: ModelBuilder, node: Node, inputs: Sequence[str]
+) -> str:
+    """2^e W k + b as MatMulInteger; the sums become real numbers of the given type, all of them exact."""
+    given = model.graph.resolve(node)
+    weight = model.constant(np.ascontiguousarray(given["weight"].T), "weight")
+    operands = [inputs[0], weight, *([byte(model, zero)] if zero else [])]
+    total = model.add("MatMulInteger", operands)
+    with model.computing(carrier):
+        total = model.cast(total, carrier)
+        if given["exponent"]:
+            total = model.add("Mul", [total, model.number(2 ** given["exponent"])])
+        bias = model.tensor(node, "bias")
+        return model.add("Add", [total, bias]) if bias else total
+
+
+def requantised(
+    model: ModelBuilder, neuron: Node, fused: Fused, zeros: Sequence[int], inputs: Sequence[str]
+) -> str:
+    """QLinearConv, and behind it what a residual connection adds."""
+    zero = byte(model, fused.zero)
+    sent = convolved(model, fused, zeros[0], inputs[0])
+    if len(inputs) == 2:
+        branch = from_bytes(model, sent, MIDDLE)
+        total = model.add("Add", [branch, from_bytes(model, inputs[1], zeros[1])])
+        sent = model.add("QuantizeLinear", [total, one(model), zero])
+    if fused.clip is not None:
+        low, high = fused.clip
+        lower = byte(model, low) if low > 0 else ""
+        sent = model.add("Clip", [sent, lower, byte(model, high)] if high < 255 else [sent, lower])
+    reshaped = fused.synapse.result.type.shape != neuron.result.type.shape
+    if fused.synapse.op.name == "linear" or reshaped:
+        sent = model.reshape(sent, neuron.result.type.shape)
+    return sent
+
+
+def convolved(model: ModelBuilder, fused: Fused, zero: int, x: str) -> str:
+    """QLinearConv with a factor per output. A linear layer is a 1x1 convolution of an image one row high.
+
+    onnxruntime's kernel has the channels last, so the transpositions around it cancel.
+    """
+    synapse = fused.synapse
+    given = model.graph.resolve(synapse)
+    weight: Array = given["weight"]
+    scale, channels = fused.rescaling.factor, len(weight)
+    linear = synapse.op.name == "linear"
+    if linear:
+        rows = model.add("Reshape", [x, model.ints([1, 1, -1, weight.shape[1]])])
+        x = model.add("Transpose", [rows], perm=[0, 3, 1, 2])
+        weight = weight[:, :, None, None]
+    operands = [
+        x, one(model), byte(model, zero),
+        model.constant(np.ascontiguousarray(weight), "weight"), model.constant(scale, "factor"),
+        model.constant(np.zeros(channels, np.int8)), one(model), byte(model, 0),
+        model.constant(fused.rescaling.shift.astype(np.int32), "shift"),
+    ]  # fmt: skip
+    names = () if linear else ("strides", "pads", "dilations", "group")
+    y = model.add("QLinearConv", operands, **{name: given[name] for name in names})
+    return model.add("Transpose", [y], perm=[0, 2, 3, 1]) if linear else y
+
+
+def pad(zero: int, model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
+    """Pad with the byte of payload 0."""
+    given = model.graph.resolve(node)
+    return model.add("Pad", [inputs[0], model.ints(given["pads"]), byte(model, zero)], mode=given["mode"])
+
+
+MOVED: dict[str, Callable[..., str]] = {"pad": pad}
