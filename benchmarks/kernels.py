@@ -1,4 +1,7 @@
-"""Four 3x3 convolutions of 8-bit integers with their neurons, by the means onnxruntime has for them."""
+"""Four layers of 8-bit integers with their neurons, by the means onnxruntime has for them: one time step.
+
+3x3 convolutions, then linear layers.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 LAYERS, ROUNDS, QUANTUM, PAYLOAD = 4, 5, 1777, 15
 # Channels, height and width, batch: the first and last stage of ResNet-20, a layer of ResNet-18.
 SHAPES = ((16, 32, 1), (16, 32, 100), (64, 8, 1), (64, 8, 100), (128, 28, 4))
+# Inputs (and outputs), rows: small ones, those of a small transformer at batch 1 and 100, of ViT-S/16.
+LINEAR = ((64, 1), (64, 100), (512, 1), (512, 100), (128, 65), (128, 6500), (384, 197))
 
 
 def single(x: str, out: str) -> list[NodeProto]:
@@ -44,6 +49,33 @@ def rescaled(x: str, out: str) -> list[NodeProto]:
     return [helper.make_node("QLinearConv", operands, [out], pads=[1] * 4)]
 
 
+def gemm(x: str, out: str) -> list[NodeProto]:
+    return [helper.make_node("Gemm", [x, "w"], [f"{out}.sums"]), *neuron(f"{out}.sums", out)]
+
+
+def product(x: str, out: str) -> list[NodeProto]:
+    """MatMulInteger; QuantizeLinear divides by 1, rounds and saturates."""
+    return [
+        helper.make_node("MatMulInteger", [x, "w"], [f"{out}.whole"]),
+        helper.make_node("Cast", [f"{out}.whole"], [f"{out}.sums"], to=TensorProto.FLOAT),
+        helper.make_node("Div", [f"{out}.sums", "q"], [f"{out}.u"]),
+        helper.make_node("QuantizeLinear", [f"{out}.u", "one", "zero"], [out]),
+    ]
+
+
+def as_image(x: str, out: str) -> list[NodeProto]:
+    """QLinearConv over an image one row high, whose pixels are the rows."""
+    return [
+        helper.make_node("Reshape", [x, "image"], [f"{out}.image"]),
+        helper.make_node("Transpose", [f"{out}.image"], [f"{out}.x"], perm=[0, 3, 1, 2]),
+        helper.make_node(
+            "QLinearConv", [f"{out}.x", "one", "zero", "kernel", "one", "zero_w", "q", "zero"], [f"{out}.y"]
+        ),
+        helper.make_node("Transpose", [f"{out}.y"], [f"{out}.rows"], perm=[0, 2, 3, 1]),
+        helper.make_node("Reshape", [f"{out}.rows", "rows"], [out]),
+    ]
+
+
 def neuron(sums: str, out: str) -> list[NodeProto]:
     return [
         helper.make_node("Div", [sums, "q"], [f"{out}.u"]),
@@ -59,6 +91,12 @@ def session(write: Any, inputs: type, weight: Any) -> onnxruntime.InferenceSessi
         "w": weight, "q": np.float32(QUANTUM), "lo": np.float32(0), "hi": np.float32(PAYLOAD),
         "zero": np.uint8(128 if weight.dtype == np.uint8 else 0), "zero_w": np.int8(0), "one": np.float32(1),
     }  # fmt: skip
+    if weight.ndim == 2:
+        size = len(weight)
+        constants |= {
+            "kernel": np.ascontiguousarray(weight.T)[:, :, None, None],
+            "image": np.array([1, 1, -1, size]), "rows": np.array([-1, size]),
+        }  # fmt: skip
     used = {name for node in nodes for name in node.input}
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(inputs))
     graph = helper.make_graph(
@@ -86,21 +124,44 @@ def compare(channels: int, size: int, batch: int) -> tuple[float, dict[str, Sequ
         "ConvInteger, uint8": (session(partial(integer, zero_point=True), np.uint8, shifted), k),
         "QLinearConv": (session(rescaled, np.uint8, w), k),
     }
+    return in_turns(variants)
+
+
+def compare_linear(size: int, rows: int) -> tuple[float, dict[str, Sequence[float]]]:
+    """Return the milliseconds of `Gemm`, and the others' times over it, round by round."""
+    random = np.random.default_rng(0)
+    w = random.integers(-63, 64, (size, size)).astype(np.int8)
+    k = random.integers(0, PAYLOAD + 1, (rows, size)).astype(np.uint8)
+    return in_turns({
+        "Gemm": (session(gemm, np.float32, w.astype(np.float32)), k.astype(np.float32)),
+        "MatMulInteger": (session(product, np.uint8, w), k),
+        "QLinearConv": (session(as_image, np.uint8, w), k),
+    })  # fmt: skip
+
+
+def in_turns(variants: dict[str, tuple[Any, Any]]) -> tuple[float, dict[str, Sequence[float]]]:
+    """Return the milliseconds of the first variant, and the others' times over it, round by round."""
     rounds = [
         {name: turn(partial(model.run, None, {"x": x})) for name, (model, x) in variants.items()}
         for _ in range(ROUNDS)
     ]
-    ratios = {name: [one[name] / one["Conv"] for one in rounds] for name in list(variants)[1:]}
-    return 1e3 * statistics.median(one["Conv"] for one in rounds), ratios
+    first, *others = variants
+    ratios = {name: [one[name] / one[first] for one in rounds] for name in others}
+    return 1e3 * statistics.median(one[first] for one in rounds), ratios
+
+
+def show(title: str, milliseconds: float, ratios: dict[str, Sequence[float]]) -> None:
+    print(f"{title} {milliseconds:.2f} ms")
+    for name, found in ratios.items():
+        print(f"  {name:20}{statistics.median(found):6.2f} ({min(found):.2f}..{max(found):.2f})")
 
 
 def main() -> None:
-    print(f"{LAYERS} layers, one thread; time over that of Conv: median (least..most) of {ROUNDS} rounds")
-    for shape in SHAPES:
-        milliseconds, ratios = compare(*shape)
-        print(f"{shape[0]} channels, {shape[1]} x {shape[1]}, batch {shape[2]}: Conv {milliseconds:.2f} ms")
-        for name, found in ratios.items():
-            print(f"  {name:20}{statistics.median(found):6.2f} ({min(found):.2f}..{max(found):.2f})")
+    print(f"{LAYERS} layers, one thread; time over the first one's: median (least..most) of {ROUNDS} rounds")
+    for channels, size, batch in SHAPES:
+        show(f"{channels} channels, {size} x {size}, batch {batch}: Conv", *compare(channels, size, batch))
+    for size, rows in LINEAR:
+        show(f"{size} inputs, {rows} rows: Gemm", *compare_linear(size, rows))
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ BACKENDS = (
     Backend("fast", FastSimulator),
     Backend("onnx", OnnxSimulator),
     Backend("onnx, integers", OnnxSimulator, {"target": "loihi2", "host_nodes": True}),
+    Backend("onnx, int8", OnnxSimulator, {"target": "int8", "host_nodes": True}),
 )
 
 

@@ -69,9 +69,10 @@ def compile(
     the calibration data have no labels) is met at T=1; half of the data are then kept to measure the loss on.
     `shapes` pins dimensions: `{"tokens": ("N", 128)}`. `decode`: the answer is
     the "mean", "sum" or "last" of the outputs' steps; None: as the model's metadata say (`snnc.decode`), else
-    the mean. `target`, "loihi2": lower the network to integers for this machine; what needs real numbers runs
-    on a host with `host_nodes`, else it is refused by name. `dt` (seconds) and `integration`: what a step
-    makes of a NIR graph; None: as its metadata say, else 0.0001 and "euler". Every refusal is an `SnncError`.
+    the mean. `target`, "loihi2" or "int8": lower the network to integers for this machine; what needs real
+    numbers runs on a host with `host_nodes`, else it is refused by name. `dt` (seconds) and `integration`:
+    what a step makes of a NIR graph; None: as its metadata say, else 0.0001 and "euler". Every refusal is an
+    `SnncError`.
 
     >>> import numpy as np
     >>> images = np.random.default_rng(0).random((64, 1, 8, 8), dtype=np.float32)

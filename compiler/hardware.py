@@ -53,11 +53,13 @@ class Machine:
 
         `per`: whether every channel counts in a unit of its own, or all of a layer in one.
         """
+        # Kernels of bytes add a bias to sums of plain integers.
+        exponents: Literal["any", "factors"] = "any" if self.payload_bits is None else "factors"
         return [
             FuseBatchNorm(),
             # What no weight took; a host can compute it, and neurons of one sum may differ in its sign.
             *(() if host_nodes else (FuseBatchNorm(into="thresholds"),)),
-            QuantiseWeights(bits=self.weight_bits, width=self.width, per=per),
+            QuantiseWeights(bits=self.weight_bits, width=self.width, exponents=exponents, per=per),
             Integerise(width=self.width, bits=self.weight_bits, host_nodes=host_nodes),
             Dce(),
             Fit(accumulator=self.width, membrane=self.width, weight=self.weight_bits),

@@ -28,9 +28,9 @@ class Integerise(Pass):
     """Turn whole weights into i8 with an exponent per layer, and what they feed into i32.
 
     Nothing is rounded: the graph must hold whole numbers already (quantise-weights makes them). Membranes
-    get `width` bits, weights `bits`. A factor behind a current becomes `dequantise`: in front of outputs, and, with
-    host_nodes=true, of nodes that compute with real numbers and run on a host. Without host_nodes these are
-    refused by name.
+    get `width` bits, weights `bits`. A factor behind a current becomes `dequantise`: in front of outputs,
+    and, with host_nodes=true, of nodes that compute with real numbers and run on a host. Without host_nodes
+    these are refused by name.
     """
 
     name: ClassVar[str] = "integerise"

@@ -43,7 +43,9 @@ class QuantiseWeights(Pass):
     Outputs and nodes that compute with real numbers read u times the current.
 
     rounding=output rounds for the least error of the sums over calibration data, rounding=nearest weight by
-    weight. per=layer has one unit for all channels of a layer, so that thresholds that are alike stay alike.
+    weight. exponents=factors leaves the power of two to residual connections and averages: other weights are
+    the integers themselves. per=layer has one unit for all channels of a layer, so that thresholds that are
+    alike stay alike.
     """
 
     name: ClassVar[str] = "quantise-weights"
@@ -52,6 +54,7 @@ class QuantiseWeights(Pass):
     width: int = 24
     input_bits: int = 8
     rounding: Literal["output", "nearest"] = "output"
+    exponents: Literal["any", "factors"] = "any"
     per: Literal["channel", "layer"] = "channel"
 
     def __post_init__(self) -> None:
@@ -82,6 +85,7 @@ class QuantiseWeights(Pass):
             limit=2 ** (self.bits - 1) - 1,
             width=self.width,
             per_layer=self.per == "layer",
+            plain=self.exponents == "factors",
         )
         moments = self._moments(graph, currents, context)
         # A threshold no membrane reaches (of a channel that is always 0) is the largest membrane.

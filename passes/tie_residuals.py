@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -147,5 +146,4 @@ def moved_by(labels: Array, moved: Value, source: Value, graph: Graph) -> Array:
     assert moved.node is not None
     inner = moved_by(labels, moved.node.operands[0], source, graph)
     assert moved.node.op.kernel is not None
-    attributes: Mapping[str, Any] = fill_batch(graph.resolve(moved.node), 1)
-    return moved.node.op.kernel(inner, **attributes)
+    return moved.node.op.kernel(inner, **fill_batch(graph.resolve(moved.node), 1))

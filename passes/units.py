@@ -166,16 +166,23 @@ def leaks(graph: Graph, value: Value) -> bool:
 
 
 def choose_units(
-    graph: Graph, currents: Currents, *, limit: int, width: int, per_layer: bool = False
+    graph: Graph,
+    currents: Currents,
+    *,
+    limit: int,
+    width: int,
+    per_layer: bool = False,
+    plain: bool = False,
 ) -> Units:
     """Return units in which weights are at most `limit`, sums fit `width` bits, factors of spikes are exact.
 
     Per class: the largest weight becomes `limit`, unless sums or thresholds ask for another unit; a factor of
     spikes (residual connection, average) becomes a whole number times a power of two exactly, by changing the
     unit a little; where no factor does, the threshold becomes a whole number exactly. With `per_layer` all
-    classes of a layer get the coarsest of their units, and only what is alike in all of them is exact.
+    classes of a layer get the coarsest of their units, and only what is alike in all of them is exact. With
+    `plain` only factors of spikes have exponents other than 0.
     """
-    chooser = Chooser(graph, currents, limit, 2 ** (width - 1) - 1)
+    chooser = Chooser(graph, currents, limit, 2 ** (width - 1) - 1, plain=plain)
     for nodes in chooser.clusters():
         if per_layer:
             chooser.make_one(nodes)
@@ -193,8 +200,11 @@ class Chooser:
     `least` and `most`: the thresholds on a class; `largest`: the largest sum and membrane.
     """
 
-    def __init__(self, graph: Graph, currents: Currents, limit: int, largest: int) -> None:
+    def __init__(
+        self, graph: Graph, currents: Currents, limit: int, largest: int, *, plain: bool = False
+    ) -> None:
         self.graph, self.currents, self.limit, self.largest = graph, currents, limit, largest
+        self.plain = plain
         self.rows = {node: rows_of(node, graph) for node in currents.first}
         self.least, self.most = thresholds_of(graph, currents)
         self.worst = self.worst_sums(list(self.rows))
@@ -248,7 +258,8 @@ class Chooser:
         bits = self.fraction_bits(nodes, classes)
         self.unit[classes] /= 2**bits
         for node in sorted(nodes, key=lambda node: bool(self.rows[node].single.all())):
-            costs = {exponent: self.cost(node, exponent) for exponent in range(bits, LARGEST_EXPONENT + 1)}
+            last = 0 if self.plain and not self.rows[node].single.all() else LARGEST_EXPONENT
+            costs = {exponent: self.cost(node, exponent) for exponent in range(bits, last + 1)}
             best = min(costs, key=lambda exponent: (costs[exponent], exponent))
             self.exponents[node] = best
             channels = self.currents.channels(node)
@@ -275,6 +286,8 @@ class Chooser:
 
     def fraction_bits(self, nodes: Sequence[Node], classes: Array) -> int:
         """Return how many bits finer units shall be: for coarse thresholds, and for membranes that leak."""
+        if self.plain:
+            return 0
         needed = SMALLEST_THRESHOLD * self.unit[classes] / self.least[classes]
         wanted = max(0, int(np.ceil(np.log2(max(needed.max(initial=0), 1e-9)))))
         if any(leaks(self.graph, node.result) for node in nodes):

@@ -65,11 +65,14 @@ class RuntimeModel:
 
     `what` names the model in errors; `threads` bounds the processor cores (0: as many as onnxruntime likes).
     `packed`: onnxruntime may keep copies of the weights in the order its kernels like best. Otherwise no
-    large weight is copied, not even while the session is made.
+    large weight is copied, not even while the session is made. `integers`: it computes with whole numbers.
     """
 
-    def __init__(self, emitted: EmittedModel, what: str, *, threads: int = 0, packed: bool) -> None:
+    def __init__(
+        self, emitted: EmittedModel, what: str, *, threads: int = 0, packed: bool, integers: bool = False
+    ) -> None:
         self._what = what
+        self._integers = integers
         fed = frozenset() if packed else fed_weights(emitted)
         arrays = {name: np.ascontiguousarray(array) for name, array in emitted.weights.items()}
         self._fed = {name: arrays[name] for name in fed}
@@ -86,8 +89,9 @@ class RuntimeModel:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = FATAL_ONLY
         options.intra_op_num_threads = threads
-        # Quantisers stay where the graph has them: integer kernels would round elsewhere.
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
+        # Quantisers stay where the graph has them: integer kernels would round elsewhere. In networks of
+        # integers all scales are 1, and nothing does.
+        options.add_session_config_entry("session.disable_quant_qdq", "0" if self._integers else "1")
         options.add_external_initializers(list(self._weights), list(self._weights.values()))
         if not packed:
             # Without these two onnxruntime keeps copies of its own of all weights.

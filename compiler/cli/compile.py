@@ -140,7 +140,7 @@ class MethodOption(click.Option):
 )
 @click.option(
     "--target",
-    type=Choice(MACHINES),
+    type=Choice(["loihi2", "int8"]),
     help="Lower the network to integers: 8-bit weights and 24-bit membranes for loihi2; payloads of 8 bits "
     "besides for the integer kernels of processors (int8).",
 )

@@ -54,13 +54,16 @@ class Streams:
             self.of.setdefault(node, []).append(value.copy())
 
 
-def assert_identical(graph: Graph, inputs: Mapping[str, Array], steps: int) -> None:
-    """Compare all payloads and the decoded outputs with the reference's."""
+def assert_identical(graph: Graph, inputs: Mapping[str, Array], steps: int, *, integers: bool = True) -> None:
+    """Compare all payloads and the decoded outputs with the reference's.
+
+    `integers`: with the optimisations of a model known to be one of integers.
+    """
     neurons = [node for node in graph if node.op.neuron]
     timed = frozenset(v.name or "" for v in graph.inputs if inputs[v.name or ""].ndim > len(v.type.shape))
     emitted = emit_spiking(graph, steps, timed=timed, sites=[node.result for node in neurons])
     onnx.checker.check_model(emitted.embedded(), full_check=True)
-    model = RuntimeModel(emitted, "spiking", threads=1, packed=True)
+    model = RuntimeModel(emitted, "spiking", threads=1, packed=True, integers=integers)
     found = model.run([*emitted.outputs, *emitted.sites], inputs)
     streams = Streams()
     run = Simulator(graph, threads=1, group=2**30).run(inputs, steps, observers=[streams])

@@ -37,7 +37,7 @@ LEAST_WEIGHTS = 2**12
 
 @dataclass(frozen=True, slots=True)
 class Fused:
-    """A synapse and its neuron in one kernel: the byte k + z = round(factor (S + shift)), clipped.
+    """A synapse and its neuron in one kernel: the byte k + z = round(factor (S + shift)).
 
     `skip`: spikes whose payloads count as much as the neuron's own, added behind the kernel.
     """
@@ -45,7 +45,6 @@ class Fused:
     synapse: Node
     rescaling: Rescaling
     zero: int
-    clip: tuple[int, int] | None
     skip: Value | None = None
 
     @property
@@ -58,13 +57,15 @@ class Fused:
 @dataclass(slots=True)
 class Bytes:
     """`zeros`: streams that lie as bytes, and the byte of payload 0. `fused`: neurons written with their
-    synapses, which are `absorbed`. `products`: linear layers written as integer products, for readers of sums.
+    synapses, which are `absorbed`. `products`: linear layers written as integer products, for readers of
+    sums. `encoders`: neurons of one step that a quantiser to bytes computes exactly.
     """
 
     zeros: dict[Value, int] = field(default_factory=dict)
     fused: dict[Node, Fused] = field(default_factory=dict)
     absorbed: set[Node] = field(default_factory=set)
     products: set[Node] = field(default_factory=set)
+    encoders: set[Node] = field(default_factory=set)
 
 
 def plan_bytes(graph: Graph, steps: int) -> Bytes:
@@ -87,7 +88,27 @@ def plan_bytes(graph: Graph, steps: int) -> Bytes:
         lay_as_bytes(node.operands[0], plan, steps)
     for node in plan.fused:
         lay_as_bytes(node.result, plan, steps)
+    plan.encoders = {
+        value.node for value in plan.zeros if value.node is not None and encodes(value.node, graph, steps)
+    }
     return plan
+
+
+def encodes(node: Node, graph: Graph, steps: int) -> bool:
+    """Tell whether a neuron is round(x / q) of an input, clipped, q a power of two: no quotient is rounded.
+
+    It runs one step, or starts each from 0.
+    """
+    if node.op.name != "neuron" or node.operands[0].node is not None:
+        return False
+    given, x = graph.resolve(node), node.operands[0].type
+    codebook, quantum = given["codebook"], given["quantum"]
+    once = steps == 1 or given["reset"] == "restart"
+    plain = not any(given[name] for name in ("initial", "width", "level_axis"))
+    plain &= all(given[name] is None for name in ("bias", "scale", "negative", "charge"))
+    nearest = isinstance(codebook, MultiSpike) and codebook.rounding == "nearest"
+    power = quantum.size == 1 and math.frexp(float(quantum.flat[0]))[0] == 0.5
+    return bool(x.dtype == "f32" and once and plain and nearest and power)
 
 
 def lay_as_bytes(value: Value, plan: Bytes, steps: int) -> None:
@@ -216,7 +237,7 @@ def silent_channels(value: Value, graph: Graph) -> Array:
 def per_channel(parameter: Array | None, neuron: Node, synapse: Node) -> Array | None:
     """Return a neuron's whole numbers per output of its synapse [O], or None if they vary within one."""
     if parameter is None:
-        return np.zeros(1, np.int64)
+        parameter = np.zeros(1, np.int64)
     full = np.broadcast_to(parameter, concrete(neuron.operands[0].type.shape, 1))
     full = full.reshape(concrete(synapse.result.type.shape, 1)).astype(np.int64)
     axis = full.ndim - 1 if synapse.op.name == "linear" else 1
@@ -248,12 +269,11 @@ def rescaled(neuron: Node, synapse: Node, skip: Node | None, graph: Graph, zero:
         return None
     if skip is not None:
         codebook = branch_codebook(codebook, skip)
-    parameters = [
+    quantum, bias, start = (
         per_channel(one, neuron, synapse) for one in (given["quantum"], given["bias"], whole_start(given))
-    ]
-    if codebook is None or any(one is None for one in parameters):
+    )
+    if codebook is None or quantum is None or bias is None or start is None:
         return None
-    quantum, bias, start = (np.zeros(len(weights["weight"]), np.int64) + one for one in parameters)
     edges = payload_edges(codebook, quantum)
     if edges is None or quantum.min() <= 0:
         return None
@@ -271,9 +291,7 @@ def rescaled(neuron: Node, synapse: Node, skip: Node | None, graph: Graph, zero:
     found = find_rescaling(whole, first, quantum / 2.0**exponent, (least, most))
     if found is None or np.abs(found.shift).max() + max(-least.min(), most.max()) > LARGEST_SUM:
         return None
-    bounds = given["codebook"].payload.lo + zero, given["codebook"].payload.hi + zero
-    clip = None if bounds == (0, 255) else bounds
-    return Fused(synapse, found, zero, clip, None if skip is None else skip.operands[0])
+    return Fused(synapse, found, zero, None if skip is None else skip.operands[0])
 
 
 def saturates(given: Mapping[str, Any], least: Array, most: Array, start: Array) -> bool:

@@ -16,7 +16,7 @@ from snnc.backends.onnx.spiking.codebook import QUANTISERS
 from snnc.backends.onnx.spiking.exact import EXACT_EMITTERS, synapse_in_digits
 from snnc.backends.onnx.spiking.expectation import Expectation, means, prefix_sums
 from snnc.backends.onnx.spiking.folding import can_fold
-from snnc.backends.onnx.spiking.integer_kernels import MOVED, integer_product, requantised
+from snnc.backends.onnx.spiking.integer_kernels import MOVED, encoded, integer_product, requantised
 from snnc.backends.onnx.spiking.neuron import Lif, Neuron, delay
 from snnc.backends.onnx.spiking.precision import Plan, is_moved, plan_precision
 from snnc.backends.onnx.spiking.streams import Streams
@@ -92,7 +92,9 @@ class Unroller:
         if node in self.plan.digits:
             return partial(synapse_in_digits, self.plan.digits[node])
         if node in self.plan.bytes.products:
-            return partial(integer_product, self.plan.bytes.zeros[node.operands[0]], self.plan.carries[node.result])
+            carrier = self.plan.carries[node.result]
+            assert carrier is not None, "sums are whole numbers"
+            return partial(integer_product, self.plan.bytes.zeros[node.operands[0]], carrier)
         if node.op.name in MOVED and is_moved(node, self.plan.bytes):
             return partial(MOVED[node.op.name], self.plan.bytes.zeros[node.result])
         exact = EXACT_EMITTERS.get(node.op.name) if self.model.precision is not None else None
@@ -150,6 +152,8 @@ class Unroller:
             sources = fused.sources
             zeros = [bytes_.zeros[value] for value in sources]
             self.every_step(node, partial(requantised, self.model, node, fused, zeros), sources)
+        elif node in bytes_.encoders:
+            self.every_step(node, partial(encoded, bytes_.zeros[node.result], self.model, node))
         elif node.op.name in STATEFUL:
             STATEFUL[node.op.name](self, node)
         else:

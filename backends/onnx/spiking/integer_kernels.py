@@ -68,14 +68,28 @@ def requantised(
         branch = from_bytes(model, sent, MIDDLE)
         total = model.add("Add", [branch, from_bytes(model, inputs[1], zeros[1])])
         sent = model.add("QuantizeLinear", [total, one(model), zero])
-    if fused.clip is not None:
-        low, high = fused.clip
-        lower = byte(model, low) if low > 0 else ""
-        sent = model.add("Clip", [sent, lower, byte(model, high)] if high < 255 else [sent, lower])
+    sent = clipped(model, sent, neuron, fused.zero)
     reshaped = fused.synapse.result.type.shape != neuron.result.type.shape
     if fused.synapse.op.name == "linear" or reshaped:
         sent = model.reshape(sent, neuron.result.type.shape)
     return sent
+
+
+def clipped(model: ModelBuilder, sent: str, neuron: Node, zero: int) -> str:
+    """Clip bytes to a neuron's payloads, where these are not all that a byte holds."""
+    payload = model.graph.resolve(neuron)["codebook"].payload
+    low, high = payload.lo + zero, payload.hi + zero
+    if (low, high) == (0, 255):
+        return sent
+    bounds = [byte(model, low) if low > 0 else "", *([byte(model, high)] if high < 255 else [])]
+    return model.add("Clip", [sent, *bounds])
+
+
+def encoded(zero: int, model: ModelBuilder, neuron: Node, inputs: Sequence[str]) -> str:
+    """The byte round(x / q) + z"""
+    quantum = model.constant(model.graph.resolve(neuron)["quantum"].reshape(()))
+    sent = model.add("QuantizeLinear", [inputs[0], quantum, byte(model, zero)])
+    return clipped(model, sent, neuron, zero)
 
 
 def convolved(model: ModelBuilder, fused: Fused, zero: int, x: str) -> str:

@@ -113,7 +113,8 @@ class Planner:
             bytes_ = self.plan.bytes
             if node.result in bytes_.zeros:
                 self.plan.carries[node.result] = BYTE
-            raw = node in bytes_.fused or node in bytes_.products or is_moved(node, bytes_)
+            kernels = (bytes_.fused, bytes_.products, bytes_.encoders)
+            raw = any(node in kernel for kernel in kernels) or is_moved(node, bytes_)
             self.plan.computes[node] = None if raw else precision
 
     def _whole(self, node: Node) -> bool:

@@ -48,9 +48,7 @@ def payload_edges(codebook: Codebook, quantum: Array) -> Array | None:
     return np.asarray(np.where(payloads % 2 == 0, -(-twice // 2), twice // 2 + 1))
 
 
-def find_rescaling(
-    edges: Array, first: int, quantum: Array, bounds: tuple[Array, Array]
-) -> Rescaling | None:
+def find_rescaling(edges: Array, first: int, quantum: Array, bounds: tuple[Array, Array]) -> Rescaling | None:
     """Return factors and shifts with round(factor (S + shift)) >= i exactly where S >= the edge of i.
 
     `edges` [O, n]: the least whole S that makes the result i, for i = first, first + 1, …; `quantum` [O]: the

@@ -107,7 +107,10 @@ class OnnxSimulator:
         key = steps, timed, watched, threads
         if key not in self._sessions:
             emitted = self._emitted(steps, timed, watched=watched)
-            self._sessions[key] = RuntimeModel(emitted, "spiking", threads=threads, packed=True)
+            integers = self.graph.computes_integers
+            self._sessions[key] = RuntimeModel(
+                emitted, "spiking", threads=threads, packed=True, integers=integers
+            )
         return self._sessions[key]
 
 
