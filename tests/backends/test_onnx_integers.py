@@ -155,7 +155,7 @@ def test_what_could_round_is_computed_in_double_precision() -> None:
     assert judges_exactly(given, x)
     for name, value in {
         "width": 25,
-        "initial": 0.0005,
+        "initial": 2.0**14,
         "quantum": np.array([[2**21]], np.int32),
         "codebook": MultiSpike(-32767, 32767),
     }.items():
