@@ -3,8 +3,9 @@
     python benchmarks/sparsity.py [--short] [--plot FILE.svg] [--write PAGE]
 
 A layer gets payloads of which a share is 1 and the rest 0. Either side takes its fastest way, in turns, on
-one thread; the break-even rate is where the ratio of the medians crosses 1. The rates of networks are of
-the reference simulator, by layer: the share of payloads that are not 0, over all steps and test samples.
+one thread; the break-even rate is where the ratio of the medians crosses 1. The rates that networks have are
+counted in the reference simulator, by layer: the share of payloads that are not 0, over all steps and test
+samples. Last, a network with a large linear layer in the fast backend, with and without its event-driven unit.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def network_rates(methods: Sequence[str], samples: int) -> list[Rates]:
     from snnc.ir.shapes import per_sample
 
     found = []
-    for network in subjects.NETWORKS:
+    for network in (*subjects.NETWORKS, subjects.MNIST):
         if network.missing:
             print(f"skipped {network.name}: {network.missing}", file=sys.stderr)
             continue
@@ -118,6 +119,61 @@ def network_rates(methods: Sequence[str], samples: int) -> list[Rates]:
                 ]
                 found.append(Rates(network.name, method, steps, shares))
     return found
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Time without events over time with them of a network in the fast backend, a number per round."""
+
+    method: str
+    batch: int
+    steps: int
+    milliseconds: float
+    ratios: list[float]
+
+
+def network_gains(methods: Sequence[str]) -> list[Gain]:
+    """Time a network of one convolution and one large linear layer both ways, in turns."""
+    import speed
+    import subjects
+
+    from snnc.backends.fast import FastSimulator, events
+
+    network, least = subjects.MNIST, events.LEAST_WEIGHTS
+    if network.missing:
+        print(f"skipped {network.name}: {network.missing}", file=sys.stderr)
+        return []
+    found = []
+    for method in methods:
+        graph = network.compiled(method=method)
+        for batch in BATCHES:
+            inputs = network.inputs(graph, batch)
+            for steps in STEPS:
+                runs = []
+                for limit in (sys.maxsize, least):
+                    events.LEAST_WEIGHTS = limit
+                    simulator = FastSimulator(graph, threads=1)
+                    simulator.run(inputs, steps)  # opens what the limit lets it
+                    runs.append(partial(simulator.run, inputs, steps))
+                pairs = list(speed.alternate(*runs, ROUNDS))
+                ratios = [dense / driven for dense, driven in pairs]
+                driven_ms = 1e3 * statistics.median(driven for _, driven in pairs)
+                found.append(Gain(method, batch, steps, driven_ms, ratios))
+    return found
+
+
+def gain_table(gains: list[Gain]) -> tuple[list[str], list[list[str]]]:
+    rows = [
+        [
+            one.method,
+            str(one.batch),
+            str(one.steps),
+            f"{statistics.median(one.ratios):.2f} ({min(one.ratios):.2f}..{max(one.ratios):.2f})",
+            f"{one.milliseconds:.3g}",
+        ]
+        for one in gains
+    ]
+    return ["method", "batch", "T", "dense / events", "ms with events"], rows
 
 
 def layer_table(curves: list[Curve]) -> tuple[list[str], list[list[str]]]:
@@ -200,7 +256,12 @@ def main() -> None:
             curves.append(measure(layer, batch))
             print(*layer_table(curves[-1:])[1][0], sep=" | ", file=sys.stderr, flush=True)
     rates = network_rates(METHODS[:1] if options.short else METHODS, SAMPLES)
-    tables = {"sparsity": markdown(*layer_table(curves)), "rates": markdown(*rate_table(rates))}
+    gains = network_gains(METHODS[:1] if options.short else METHODS[:3])
+    tables = {
+        "sparsity": markdown(*layer_table(curves)),
+        "rates": markdown(*rate_table(rates)),
+        "gains": markdown(*gain_table(gains)),
+    }
     print(*tables.values(), sep="\n")
     if options.plot:
         plot(curves, rates, options.plot)

@@ -101,6 +101,15 @@ NETWORKS = (
     ),
 )
 
+# Among the networks with a large linear layer of spikes, one that is trained.
+MNIST = Network(
+    "MNIST CNN",
+    SHARED / "mnist_cnn.onnx",
+    SHARED / "mnist_calibration.npz",
+    SHARED / "mnist_test.npz",
+    snnc.Normalise(scale=1 / 255, mean=(0.1307,), std=(0.3081,)),
+)
+
 
 def random_networks(folder: Path) -> tuple[RandomNetwork, ...]:
     """Write the networks with random weights into a folder."""

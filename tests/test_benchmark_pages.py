@@ -42,7 +42,7 @@ def test_a_page_without_the_mark_stays_as_it_is(tmp_path: Path) -> None:
 def test_the_readme_has_a_place_for_every_table() -> None:
     text = (BENCHMARKS / "README.md").read_text()
     tables = ("machine", "ratios", "milliseconds", "seconds to open", "agreement", "scale", "growth")
-    for name in (*tables, "abilities", "limits", "hotspots", "sparsity", "rates"):
+    for name in (*tables, "abilities", "limits", "hotspots", "sparsity", "rates", "gains"):
         assert text.count(f"<!-- {name} -->") == text.count(f"<!-- end of {name} -->") == 1, name
 
 

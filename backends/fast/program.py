@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from snnc.backends.fast.events import EventLayer, EventUnit, event_layer
 from snnc.backends.fast.expectation import FastExpectation, bound, is_unscaled
 from snnc.backends.fast.memory import Arena, Lifetime, bytes_of, dtype_of, plan, shape_of
 from snnc.backends.fast.neuron import FastNeuronState
@@ -44,6 +45,11 @@ class Code:
             model = self._open(unit)
             if model is not None:
                 self.models[unit] = model
+        self.events: dict[Stretch | Node, EventLayer] = {}
+        for unit in self.partition.repeated:
+            layer = event_layer(graph, unit) if isinstance(unit, Stretch) else None
+            if layer is not None:
+                self.events[unit] = layer
 
     def moving(self, node: Node) -> list[int]:
         return [index for index, value in enumerate(node.operands) if value not in self.invariant]
@@ -125,7 +131,9 @@ class Program:
             if model is None:
                 return KernelUnit(code.graph, unit, self.batch, streams)
             reads, results = ([streams[value] for value in side] for side in (unit.reads, unit.results))
-            return SessionUnit(bound(model, reads, *results))
+            dense = SessionUnit(bound(model, reads, *results))
+            layer = code.events.get(unit)
+            return dense if layer is None else EventUnit(layer, dense, *reads, *results)
         operands, result = [streams[value] for value in unit.operands], streams[unit.result]
         if model is not None:
             return FastExpectation(
