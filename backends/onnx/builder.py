@@ -16,7 +16,7 @@ from snnc.ir.shapes import Batch, batch_axis
 from snnc.ir.types import DTYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from snnc.ir.graph import Graph, Node, Value
     from snnc.ir.kernel_types import Array
@@ -50,6 +50,7 @@ class ModelBuilder:
         self._casts: dict[tuple[str, np.dtype[Any]], str] = {}
         self._nodes: dict[tuple[str, ...], str] = {}
         self._batch_size = ""
+        self._scaled: dict[str, tuple[str, Array]] = {}
 
     def enter(self, node: Node) -> None:
         """Name what follows after the source model's node that this node stands for."""
@@ -104,6 +105,23 @@ class ModelBuilder:
         self.nodes.append(node)
         return tuple(outputs)
 
+    def scale(self, value: str, factor: Array | float, like: Value) -> str:
+        """Multiply by constants; what was multiplied already is multiplied by the product, once.
+
+        `like` has the element type.
+        """
+        origin, before = self._scaled.get(value, (value, np.ones(())))
+        product = np.asarray(before * np.asarray(factor, np.float64))
+        if product.ndim == 0 and product == 1:
+            return origin
+        # Dividing by 3 is exact where multiplying by a third is not.
+        divides = product.ndim == 0 and 0 < product < 1 and product == 1 / np.rint(1 / product)
+        constant = np.rint(1 / product) if divides else product
+        name = self.constant(constant.astype(self.precision or DTYPES[like.type.dtype]))
+        result = self.add("Div" if divides else "Mul", [origin, name])
+        self._scaled[result] = origin, product
+        return result
+
     def cast(self, value: str, dtype: np.dtype[Any]) -> str:
         """Return the value in another element type; every cast is written once."""
         if (value, dtype) not in self._casts:
@@ -114,6 +132,15 @@ class ModelBuilder:
     def rename(self, value: str, name: str) -> None:
         """Offer a value under a further name."""
         self.nodes.append(helper.make_node("Identity", [value], [name], f"{name}:Identity"))
+
+    def prune(self, results: Collection[str]) -> None:
+        """Drop the nodes that nothing needs for these results."""
+        needed, kept = set(results), []
+        for node in reversed(self.nodes):
+            if needed.intersection(node.output):
+                needed.update(node.input)
+                kept.append(node)
+        self.nodes = kept[::-1]
 
     # Constants and weights.
 
@@ -173,6 +200,13 @@ class ModelBuilder:
         if attribute not in node.attributes:
             return ""
         return self._initializer(self._reference(node, attribute), transposed=False)
+
+    def multiple(self, node: Node, attribute: str, times: int) -> str:
+        """Return the name of so many times a tensor attribute; empty where it is absent."""
+        if times == 1 or attribute not in node.attributes:
+            return self.tensor(node, attribute)
+        name = self._reference(node, attribute)
+        return self.constant(times * self.graph.tensors[name], name)
 
     def matrix(self, node: Node, attribute: str) -> tuple[str, bool]:
         """Return the name of the initializer for W or Wᵀ, whichever lies row by row, and whether it is Wᵀ.

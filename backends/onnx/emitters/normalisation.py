@@ -23,8 +23,11 @@ def batch_norm(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
     return model.add("BatchNormalization", [inputs[0], *parameters], epsilon=epsilon)
 
 
-def layer_norm(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
-    """ONNX requires a scale, and scale and shift of exactly the normalised axes; others follow as nodes."""
+def layer_norm(model: ModelBuilder, node: Node, inputs: Sequence[str], times: int = 1) -> str:
+    """ONNX requires a scale, and scale and shift of exactly the normalised axes; others follow as nodes.
+
+    `times` n: write n F(x/n), which is F with n² epsilon, n gamma and n beta.
+    """
     attributes, x = model.graph.resolve(node), node.operands[0].type
     axis = normalise_axis(attributes["axis"], len(x.shape))
     shape = tuple(static_dim(dim, "a normalised axis") for dim in x.shape[axis:])
@@ -32,10 +35,12 @@ def layer_norm(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
         parameter is None or parameter.shape == shape
         for parameter in (attributes["gamma"], attributes["beta"])
     )
-    gamma, beta = model.tensor(node, "gamma"), model.tensor(node, "beta")
-    scale = gamma if inside and gamma else model.constant(np.ones(shape, DTYPES[x.dtype]))
+    gamma, beta = model.multiple(node, "gamma", times), model.multiple(node, "beta", times)
+    ones = np.full(shape, 1 if gamma else times, DTYPES[x.dtype])
+    scale = gamma if inside and gamma else model.constant(ones)
     operands = [inputs[0], scale, beta] if inside and beta else [inputs[0], scale]
-    result = model.add("LayerNormalization", operands, axis=axis, epsilon=attributes["epsilon"])
+    epsilon = attributes["epsilon"] * times**2
+    result = model.add("LayerNormalization", operands, axis=axis, epsilon=epsilon)
     if inside:
         return result
     result = model.add("Mul", [result, gamma]) if gamma else result

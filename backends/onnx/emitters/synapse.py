@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from snnc.ir.graph import Node
 
 
-def conv(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
-    return windowed(model, node, [inputs[0], model.tensor(node, "weight"), model.tensor(node, "bias")])
+def conv(model: ModelBuilder, node: Node, inputs: Sequence[str], times: int = 1) -> str:
+    """Write a convolution with so many times the bias."""
+    bias = model.multiple(node, "bias", times)
+    return windowed(model, node, [inputs[0], model.tensor(node, "weight"), bias])
 
 
 def windowed(model: ModelBuilder, node: Node, operands: Sequence[str]) -> str:
@@ -29,10 +31,13 @@ def windowed(model: ModelBuilder, node: Node, operands: Sequence[str]) -> str:
     )
 
 
-def linear(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
-    """One Gemm over all rows: it reads W as it lies in memory, where MatMul might need a copy."""
-    weight, transposed = model.matrix(node, "weight")
-    return rows_times(model, node, [inputs[0], weight, model.tensor(node, "bias")], transposed=transposed)
+def linear(model: ModelBuilder, node: Node, inputs: Sequence[str], times: int = 1) -> str:
+    """One Gemm over all rows: it reads W as it lies in memory, where MatMul might need a copy.
+
+    It has so many times the bias.
+    """
+    (weight, transposed), bias = model.matrix(node, "weight"), model.multiple(node, "bias", times)
+    return rows_times(model, node, [inputs[0], weight, bias], transposed=transposed)
 
 
 def rows_times(model: ModelBuilder, node: Node, operands: Sequence[str], *, transposed: bool) -> str:

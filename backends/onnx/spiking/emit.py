@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 from onnx import helper
 
 from snnc.backends.onnx.builder import ModelBuilder, value_info
 from snnc.backends.onnx.emit import EmittedModel, finished_model
 from snnc.backends.onnx.emitters import EMITTERS
+from snnc.backends.onnx.emitters.synapse import conv, linear
 from snnc.backends.onnx.spiking.codebook import QUANTISERS
 from snnc.backends.onnx.spiking.exact import EXACT_EMITTERS, synapse_in_digits
-from snnc.backends.onnx.spiking.expectation import Expectation, means, prefix_sums
+from snnc.backends.onnx.spiking.expectation import Expectation, means
 from snnc.backends.onnx.spiking.folding import can_fold
 from snnc.backends.onnx.spiking.integer_kernels import MOVED, encoded, integer_product, requantised
 from snnc.backends.onnx.spiking.neuron import Lif, Neuron, delay
 from snnc.backends.onnx.spiking.precision import Plan, is_moved, plan_precision
-from snnc.backends.onnx.spiking.streams import Streams
+from snnc.backends.onnx.spiking.streams import Streams, differences, prefix_sums
 from snnc.backends.onnx.spiking.units import in_units
 from snnc.ir.errors import BackendError, OptionError
 from snnc.ir.op import Role
@@ -27,9 +29,8 @@ from snnc.ir.shapes import batch_axis
 from snnc.ir.types import DTYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    import numpy as np
     import onnx
 
     from snnc.backends.onnx.builder import Emitter
@@ -54,6 +55,8 @@ class Unroller:
         self.plan = plan
         self.streams = Streams(model, steps, plan.carries, plan.bytes.zeros)
         self.stepwise = wanted_stepwise(model.graph)
+        self.summed = wanted_in_sums(model.graph)
+        self.real = not plan.computes  # in networks of integers sums might round
         self.steps = steps
 
     def every_step(
@@ -85,7 +88,36 @@ class Unroller:
 
     def pure(self, node: Node) -> None:
         emitter = self.emitter(node)
-        self.every_step(node, lambda inputs: emitter(self.model, node, inputs))
+        if self.adds_up(node):
+            self.in_sums(node)
+        else:
+            self.every_step(node, lambda inputs: emitter(self.model, node, inputs))
+
+    def adds_up(self, node: Node) -> bool:
+        """Tell whether to apply an affine F to the sums: they are there, and asked for or all there is.
+
+        Where nothing asks for sums any more, weights are read once for all steps.
+        """
+        streams = self.streams
+        moving = [value for value in node.operands if not streams.invariant(value)]
+        if not moving or not all(streams.has_sums(value) for value in moving):
+            return False
+        only_there = any(streams.only_sums(value) for value in moving) and not node.op.synaptic
+        wanted = node.result in self.summed or only_there
+        return wanted and keeps_sums(node, self.model.graph.resolve(node), len(moving))
+
+    def in_sums(self, node: Node) -> None:
+        """F(x(1)) + … + F(x(t)) of an affine F: its constants count t times."""
+        streams, whole = self.streams, node.op.role is Role.LINEAR
+        operands = [
+            streams.sums(value) if whole or not streams.invariant(value) else streams.at_steps(value)
+            for value in node.operands
+        ]
+        emitter, results = self.emitter(node), []
+        for t, inputs in enumerate(zip(*operands, strict=True), start=1):
+            write = partial(SYNAPSES[node.op.name], times=t) if node.op.name in SYNAPSES else emitter
+            results.append(write(self.model, node, inputs))
+        streams.put_sums(node.result, results)
 
     def emitter(self, node: Node) -> Emitter:
         """Return how a node without memory is written."""
@@ -101,30 +133,46 @@ class Unroller:
         return exact or EMITTERS[node.op.name]
 
     def expectation(self, node: Node) -> None:
-        """F of the means, step by step, and the differences of neighbours."""
+        """F of the means of all steps so far."""
         streams, operands = self.streams, node.operands
         moving = [index for index, value in enumerate(operands) if not streams.invariant(value)]
         if not moving or self.steps == 1:
             self.pure(node)
             return
-        expected, emitter = Expectation(self.model, node, len(moving)), self.emitter(node)
-        inputs = [list(streams.at_steps(value)) for value in operands]
-        for index in moving:
-            inputs[index] = expected.means(index, inputs[index])
-        values = [emitter(self.model, node, step) for step in zip(*inputs, strict=True)]
-        streams.put_steps(node.result, expected.differences(values))
+        expected = Expectation(self.model, node, self.emitter(node), moving)
+        inputs = [
+            self.sums(value) if i in moving else streams.at_steps(value) for i, value in enumerate(operands)
+        ]
+        totals = [expected.total(step, t) for t, step in enumerate(zip(*inputs, strict=True), start=1)]
+        if self.real:
+            streams.put_sums(node.result, totals)
+        else:
+            streams.put_steps(node.result, differences(self.model, totals))
+
+    def sums(self, value: Value) -> Sequence[str]:
+        """Return S(1) … S(T) of a stream that varies."""
+        return (
+            self.streams.sums(value) if self.real else prefix_sums(self.model, self.streams.at_steps(value))
+        )
 
     def neuron(self, node: Node) -> None:
         """A neuron that runs one step, or forgets everything between two, is a quantiser."""
         neuron = Neuron(self.model, node, saturates=node not in self.plan.unsaturated)
         (x,) = node.operands
         streams, result = self.streams, node.result
-        if not (self.steps == 1 or neuron.forgets):
-            streams.put_steps(result, neuron.step(streams.at_steps(x)))
-        elif streams.invariant(x):
-            streams.put_steps(result, (neuron.once(streams.once(x)),) * self.steps)
+        if self.steps == 1 or neuron.forgets:
+            if streams.invariant(x):
+                streams.put_steps(result, (neuron.once(streams.once(x)),) * self.steps)
+            else:
+                self.every_step(node, lambda inputs: neuron.once(inputs[0]))
+        elif self.real and neuron.adds_up and streams.has_sums(x):
+            sent, taken = neuron.step_sums(streams.sums(x))
+            if neuron.sends_what_it_loses:
+                streams.put_sums(result, taken, sent)
+            else:
+                streams.put_steps(result, sent)
         else:
-            self.every_step(node, lambda inputs: neuron.once(inputs[0]))
+            streams.put_steps(result, neuron.step(streams.at_steps(x)))
 
     def lif(self, node: Node) -> None:
         sent = Lif(self.model, node).step(self.streams.at_steps(node.operands[0]))
@@ -186,7 +234,6 @@ class Unroller:
 
     def decoded(self, value: Value, how: Decode) -> str:
         """Return the answer after every step, [T, N, …]. Integers never vary, so they are their own mean."""
-        streams = self.streams.at_steps(value)
         kind = (self.model.precision or DTYPES[value.type.dtype]).kind
         if kind != "f" and how != "last" and not self.streams.invariant(value):
             raise BackendError(
@@ -194,8 +241,8 @@ class Unroller:
                 help="run with --decode last",
             )
         if how == "last" or kind == "b" or (how == "mean" and kind != "f"):
-            return self.stacked(streams)
-        sums = prefix_sums(self.model, streams)
+            return self.stacked(self.streams.at_steps(value))
+        sums = self.sums(value)
         return self.stacked(sums if how == "sum" else means(self.model, sums, value))
 
 
@@ -208,6 +255,25 @@ def wanted_stepwise(graph: Graph) -> set[Value]:
     return wanted
 
 
+def wanted_in_sums(graph: Graph) -> set[Value]:
+    """Return the streams whose sums expectation nodes read, through affine ops and neurons."""
+    wanted: set[Value] = set()
+    for node in reversed(list(graph)):
+        passes = node.op.name == "neuron" or node.op.role in (Role.LINEAR, Role.MULTILINEAR)
+        if node.expect or (node.result in wanted and passes):
+            wanted.update(node.operands)
+    return wanted
+
+
+def keeps_sums(node: Node, given: Mapping[str, Any], moving: int) -> bool:
+    """Tell whether F is affine in what varies, with a constant term that can be counted t times."""
+    if node.op.role is not Role.LINEAR and (moving > 1 or node.op.role is not Role.MULTILINEAR):
+        return False
+    terms = [given[name] for name in node.op.constant_term]
+    return node.op.name in SYNAPSES or not any(np.any(term) for term in terms if term is not None)
+
+
+SYNAPSES = {"conv": conv, "conv_transpose": conv, "linear": linear}
 STATEFUL: dict[str, Unroll] = {"neuron": Unroller.neuron, "lif": Unroller.lif, "delay": Unroller.delay}
 
 
@@ -242,6 +308,7 @@ def emit_spiking(
             model.rename(
                 stream if factor == 1 else model.add("Mul", [stream, model.number(1 / factor)]), name
             )
+    model.prune([*outputs, *site_names])
     results = [*(output.value for output in graph.outputs), *sites]
     proto = finished_model(
         model,

@@ -29,12 +29,13 @@ class Neuron:
 
     def __init__(self, model: ModelBuilder, node: Node, *, saturates: bool = True) -> None:
         self.model = model
+        self.node = node
         self.attributes = resolved(model, node)
         whole = computes_integers(node.op, model.graph.resolve(node))
         self.start = starting_membrane(self.attributes, whole=whole)
         self.limits = membrane_limits(self.attributes["width"]) if saturates else None
         self.current, self.shape = node.operands[0].type.shape, node.result.type.shape
-        self.parameters = {name: model.tensor(node, name) for name in ("bias", "scale", "negative")}
+        self.parameters = {name: model.tensor(node, name) for name in ("scale", "negative")}
         quantum = self.attributes["quantum"]
         self.quantum = "" if (quantum == 1).all() else model.tensor(node, "quantum")
 
@@ -60,24 +61,56 @@ class Neuron:
                 membrane = self._reset(m, payload, value, sent[-1])
         return sent
 
+    @property
+    def adds_up(self) -> bool:
+        """It can be given what its currents add up to: m(t) = v(0) + X(t) + t b - q (k(1) + … + k(t-1))."""
+        return self.attributes["reset"] == "subtract" and self.limits is None
+
+    def step_sums(self, sums: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Return y(1) … y(T) and what the reset has taken away after every step, given X(1) … X(T)."""
+        sent: list[str] = []
+        taken: list[str] = []
+        for t, x in enumerate(sums, start=1):
+            m = self._started(self._with_bias(x, t))
+            if taken:
+                m = self.model.add("Sub", [m, taken[-1]])
+            payload, value = self._fire(m)
+            sent.append(self._output(payload, value))
+            charge = self._charge_of(value, sent[-1])
+            taken.append(self.model.add("Add", [taken[-1], charge]) if taken else charge)
+        return sent, taken
+
+    @property
+    def sends_what_it_loses(self) -> bool:
+        """y(t) is what the reset takes away."""
+        plain = not self.quantum and not self.parameters["scale"] and self.attributes["level_axis"] is None
+        return self.sends_charge or plain
+
     def once(self, x: str) -> str:
         """Return y of a step that starts from v(0)."""
         return self._output(*self._fire(self.charge(x)))
 
     def charge(self, x: str) -> str:
         """Return m(1)."""
+        return self._biased(self._started(x))
+
+    def _started(self, x: str) -> str:
+        """Return x + v(0)."""
         if self.start is None:
-            return self._biased(x)
+            return x
         v = self.model.constant(self.start.astype(self.model.precision or np.float32))
-        return self._biased(self.model.add("Add", [x, v]))
+        return self.model.add("Add", [x, v])
 
     def _integrate(self, membrane: str, x: str) -> str:
         return self._biased(self.model.add("Add", [membrane, x]))
 
     def _biased(self, m: str) -> str:
         """Return m + b, saturated."""
-        bias = self.parameters["bias"]
-        return saturated(self.model, self.model.add("Add", [m, bias]) if bias else m, self.limits)
+        return saturated(self.model, self._with_bias(m, 1), self.limits)
+
+    def _with_bias(self, m: str, times: int) -> str:
+        bias = self.model.multiple(self.node, "bias", times)
+        return self.model.add("Add", [m, bias]) if bias else m
 
     def _fire(self, m: str) -> tuple[str, str]:
         """Return k(t), and with `negative` what it is worth in quanta; q k(t) where that is what is sent."""
@@ -100,9 +133,13 @@ class Neuron:
         if self.attributes["reset"] == "zero":
             silent = model.add("Equal", [payload, model.number(0)])
             return model.add("Where", [silent, m, model.number(0)])
+        return model.add("Sub", [m, self._charge_of(value, sent)])
+
+    def _charge_of(self, value: str, sent: str) -> str:
+        """Return q k(t)."""
         if self.sends_charge:
-            return model.add("Sub", [m, sent])
-        return model.add("Sub", [m, model.add("Mul", [self.quantum, value]) if self.quantum else value])
+            return sent
+        return self.model.add("Mul", [self.quantum, value]) if self.quantum else value
 
     def _output(self, payload: str, value: str) -> str:
         axis, scale = self.attributes["level_axis"], self.parameters["scale"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from snnc.backends.onnx.spiking.integer_kernels import from_bytes, to_bytes
@@ -22,12 +23,14 @@ class Forms:
     """The names under which one stream is known; a form nobody asked for yet is empty.
 
     once: x, the same at every step. steps: x(1) … x(T). folded: all steps as one batch of T N samples, step 1
-    first: along the batch axis, the elements of a step are neighbours.
+    first: along the batch axis, the elements of a step are neighbours. sums: S(1) … S(T), what all steps so
+    far add up to.
     """
 
     once: str = ""
     steps: tuple[str, ...] = ()
     folded: str = ""
+    sums: tuple[str, ...] = ()
 
 
 class Streams:
@@ -60,6 +63,10 @@ class Streams:
     def put_folded(self, value: Value, name: str) -> None:
         self._forms[value] = Forms(folded=self._carried(value, name))
 
+    def put_sums(self, value: Value, sums: Sequence[str], steps: Sequence[str] = ()) -> None:
+        """Put a stream of real numbers as its sums, and as its steps where they are there as well."""
+        self._forms[value] = Forms(sums=tuple(sums), steps=tuple(steps))
+
     def _carried(self, value: Value, name: str) -> str:
         """Return what was computed as it is to lie."""
         dtype, precision = self.carries.get(value), self.model.precision
@@ -90,6 +97,30 @@ class Streams:
         forms = self._forms[value]
         return bool(forms.folded) or self.count == 1
 
+    def has_sums(self, value: Value) -> bool:
+        """Tell whether the sums are there already."""
+        return bool(self._forms[value].sums)
+
+    def only_sums(self, value: Value) -> bool:
+        """Tell whether a stream would have to be taken from its sums."""
+        forms = self._forms[value]
+        return bool(forms.sums) and not (forms.steps or forms.folded)
+
+    def sums(self, value: Value) -> tuple[str, ...]:
+        """Return S(1) … S(T) of real numbers."""
+        forms = self._forms[value]
+        if not forms.sums:
+            if forms.once:
+                forms.sums = tuple(self._times(value, forms.once, t) for t in range(1, self.count + 1))
+            else:
+                forms.sums = tuple(prefix_sums(self.model, self._steps(value)))
+        return forms.sums
+
+    def _times(self, value: Value, once: str, t: int) -> str:
+        """Return t x, as an initializer where x is one."""
+        array = self.model.graph.constant(value)
+        return self.model.scale(once, t, value) if array is None else self.model.constant(t * array)
+
     def once(self, value: Value) -> str:
         assert self.invariant(value)
         return self._read(value, self._forms[value].once)
@@ -102,6 +133,8 @@ class Streams:
         forms = self._forms[value]
         if forms.once:
             return (forms.once,) * self.count
+        if not forms.steps and forms.sums:
+            forms.steps = tuple(differences(self.model, forms.sums))
         if not forms.steps:
             axis = batch_axis(value.type.shape)
             assert axis is not None, "only what has a batch axis is folded"
@@ -117,3 +150,16 @@ class Streams:
             steps = self._steps(value)
             forms.folded = steps[0] if len(steps) == 1 else self.model.add("Concat", steps, axis=axis)
         return self._read(value, forms.folded)
+
+
+def prefix_sums(model: ModelBuilder, streams: Sequence[str]) -> list[str]:
+    """Return S(1) … S(T)."""
+    sums = [streams[0]]
+    for x in streams[1:]:
+        sums.append(model.add("Add", [sums[-1], x]))
+    return sums
+
+
+def differences(model: ModelBuilder, sums: Sequence[str]) -> list[str]:
+    """Return x(1) … x(T)."""
+    return [sums[0], *(model.add("Sub", [after, before]) for before, after in pairwise(sums))]
