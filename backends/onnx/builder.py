@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 import onnx
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from snnc.ir.kernel_types import Array
     from snnc.ir.shapes import Dim, Shape
     from snnc.ir.types import Type
+
+T = TypeVar("T")
 
 # Shape vectors and scalars stay inside the model, where onnxruntime's shape inference reads them.
 INLINE_ELEMENTS = 256
@@ -51,6 +53,9 @@ class ModelBuilder:
         self._nodes: dict[tuple[str, ...], str] = {}
         self._batch_size = ""
         self._scaled: dict[str, tuple[str, Array]] = {}
+        self._reshaped: dict[str, str] = {}
+        self._step = 0
+        self._latest: dict[str, int] = {}  # the last time step that a result depends on
 
     def enter(self, node: Node) -> None:
         """Name what follows after the source model's node that this node stands for."""
@@ -66,6 +71,13 @@ class ModelBuilder:
         before, self.precision = self.precision, precision
         yield
         self.precision = before
+
+    def at_steps(self, items: Iterable[T]) -> Iterator[tuple[int, T]]:
+        """Enumerate what there is for every time step, from 1; nodes written meanwhile belong to the step."""
+        for t, item in enumerate(items, start=1):
+            self._step = t
+            yield t, item
+        self._step = 0
 
     @property
     def real(self) -> int:
@@ -88,8 +100,13 @@ class ModelBuilder:
         """Add an ONNX node (attributes that are None or empty are left out); return its output's name."""
         output = self.unique(f"{self._scope}:{op}")
         given = {key: value for key, value in attributes.items() if value is not None and value != ()}
-        self.nodes.append(helper.make_node(op, inputs, [output], output, **given))
+        self._append(helper.make_node(op, inputs, [output], output, **given))
         return output
+
+    def _append(self, node: onnx.NodeProto) -> None:
+        latest = max([self._step, *(self._latest.get(name, 0) for name in node.input)])
+        self._latest.update(dict.fromkeys(node.output, latest))
+        self.nodes.append(node)
 
     def once(self, op: str, inputs: Sequence[str]) -> str:
         """Return the output of a node without attributes; every such node is written once."""
@@ -102,7 +119,7 @@ class ModelBuilder:
         """Cut into equal parts along an axis; return their names."""
         outputs = [self.unique(f"{self._scope}:Split") for _ in range(parts)]
         node = helper.make_node("Split", [value], outputs, outputs[0], axis=axis, num_outputs=parts)
-        self.nodes.append(node)
+        self._append(node)
         return tuple(outputs)
 
     def scale(self, value: str, factor: Array | float, like: Value) -> str:
@@ -131,16 +148,21 @@ class ModelBuilder:
 
     def rename(self, value: str, name: str) -> None:
         """Offer a value under a further name."""
-        self.nodes.append(helper.make_node("Identity", [value], [name], f"{name}:Identity"))
+        self._append(helper.make_node("Identity", [value], [name], f"{name}:Identity"))
 
-    def prune(self, results: Collection[str]) -> None:
-        """Drop the nodes that nothing needs for these results."""
+    def finish(self, results: Collection[str]) -> None:
+        """Keep the nodes that these results need, the first time step's in front.
+
+        onnxruntime starts from what was written last and goes back along the newest operand first. In this
+        order it runs all steps of one layer, whose weights and membranes are in the cache, before the next.
+        """
         needed, kept = set(results), []
         for node in reversed(self.nodes):
             if needed.intersection(node.output):
                 needed.update(node.input)
                 kept.append(node)
-        self.nodes = kept[::-1]
+        kept.reverse()
+        self.nodes = sorted(kept, key=lambda node: self._latest[node.output[0]])
 
     # Constants and weights.
 
@@ -233,10 +255,24 @@ class ModelBuilder:
     # Shapes.
 
     def reshape(self, x: str, shape: Shape) -> str:
-        """Reshape to a shape with at most one multiple of the batch size, for which -1 can stand."""
+        """Reshape to a shape with at most one multiple of the batch size, for which -1 can stand.
+
+        What was reshaped already is reshaped once, from the shape it had.
+        """
+        x = self._reshaped.get(x, x)
         if 0 in shape:  # -1 is ambiguous then, and 0 would mean the old dimension
             return self.add("Reshape", [x, self.dims(shape)], allowzero=1)
-        return self.add("Reshape", [x, self.ints(-1 if isinstance(dim, Batch) else dim for dim in shape)])
+        dims = self.ints(-1 if isinstance(dim, Batch) else dim for dim in shape)
+        result = self.add("Reshape", [x, dims])
+        self._reshaped[result] = x
+        return result
+
+    def rows(self, x: str, count: int) -> str:
+        """Reshape to so many rows."""
+        x = self._reshaped.get(x, x)
+        result = self.add("Reshape", [x, self.ints([count, -1])])
+        self._reshaped[result] = x
+        return result
 
     def dims(self, shape: Shape) -> str:
         """Return the name of an int64 vector with these dimensions, the batch size filled in at run time."""

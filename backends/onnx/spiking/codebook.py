@@ -62,15 +62,27 @@ def table_parts(codebook: Codebook) -> int | None:
     return None
 
 
+def table_rows(shape: Shape) -> int:
+    """Return in how many rows of the same length streams of this shape are looked up."""
+    return math.gcd(ROWS, per_sample(shape))
+
+
 def looked_up(model: ModelBuilder, u: str, codebook: Codebook, shape: Shape, parts: int) -> str:
-    return in_table(model, model.add("Mul", [u, model.number(parts)]), codebook, shape, parts)
+    place = bounded(model, model.add("Mul", [u, model.number(parts)]), codebook, parts)
+    rows = table_rows(shape)
+    return model.reshape(in_table(model, model.rows(place, rows), codebook, rows, parts), shape)
+
+
+def bounded(model: ModelBuilder, place: str, codebook: Codebook, parts: int) -> str:
+    low, high = parts * codebook.payload.lo, parts * codebook.payload.hi
+    return model.add("Clip", [place, model.number(low), model.number(high)])
 
 
 def in_table(
-    model: ModelBuilder, place: str, codebook: Codebook, shape: Shape, parts: int, *, worth: float = 1.0
+    model: ModelBuilder, place: str, codebook: Codebook, rows: int, parts: int, *, worth: float = 1.0
 ) -> str:
-    """Look worth Q(u) up, given p u, for a Q whose edges are multiples of 1/p and belong to what is farther
-    from 0.
+    """Look worth Q(u) up, given rows of p u, for a Q whose edges are multiples of 1/p and belong to what is
+    farther from 0.
 
     A cast to integers rounds towards zero, and a negative index counts from the end of the table.
     onnxruntime's GatherElements along rows takes a fifteenth of Gather's time, and its threads take a row
@@ -78,12 +90,10 @@ def in_table(
     """
     low, high = parts * codebook.payload.lo, parts * codebook.payload.hi
     entries = np.concatenate([np.arange(high + 1), np.arange(low, 0)]).astype(np.float32) / parts
-    row = worth * codebook.quantise(entries) + np.float32(0)
-    rows = math.gcd(ROWS, per_sample(shape))
-    table = model.constant(np.tile(row.astype(np.float32), (rows, 1)), f"{codebook.name}.table")
-    bounded = model.add("Clip", [place, model.number(low), model.number(high)])
-    index = model.add("Reshape", [model.add("Cast", [bounded], to=TensorProto.INT32), model.ints([rows, -1])])
-    return model.reshape(model.add("GatherElements", [table, index], axis=1), shape)
+    row = (worth * codebook.quantise(entries) + np.float32(0)).astype(np.float32)
+    table = model.constant(np.tile(row, (rows, 1)), f"{codebook.name}.table")
+    index = model.add("Cast", [place], to=TensorProto.INT32)
+    return model.add("GatherElements", [table, index], axis=1)
 
 
 QUANTISERS: dict[type, Callable[[ModelBuilder, str, Any, Shape], str]] = {

@@ -74,7 +74,7 @@ class Unroller:
             streams.put_folded(result, write([streams.folded(value) for value in operands]))
         else:
             steps = zip(*(streams.at_steps(value) for value in operands), strict=True)
-            streams.put_steps(result, [write(inputs) for inputs in steps])
+            streams.put_steps(result, [write(inputs) for _, inputs in self.model.at_steps(steps)])
 
     def folds(self, node: Node, moving: Sequence[Value]) -> bool:
         """Tell whether to take all steps at once.
@@ -114,7 +114,7 @@ class Unroller:
             for value in node.operands
         ]
         emitter, results = self.emitter(node), []
-        for t, inputs in enumerate(zip(*operands, strict=True), start=1):
+        for t, inputs in self.model.at_steps(zip(*operands, strict=True)):
             write = partial(SYNAPSES[node.op.name], times=t) if node.op.name in SYNAPSES else emitter
             results.append(write(self.model, node, inputs))
         streams.put_sums(node.result, results)
@@ -143,7 +143,7 @@ class Unroller:
         inputs = [
             self.sums(value) if i in moving else streams.at_steps(value) for i, value in enumerate(operands)
         ]
-        totals = [expected.total(step, t) for t, step in enumerate(zip(*inputs, strict=True), start=1)]
+        totals = [expected.total(step, t) for t, step in self.model.at_steps(zip(*inputs, strict=True))]
         if self.real:
             streams.put_sums(node.result, totals)
         else:
@@ -166,13 +166,22 @@ class Unroller:
             else:
                 self.every_step(node, lambda inputs: neuron.once(inputs[0]))
         elif self.real and neuron.adds_up and streams.has_sums(x):
-            sent, taken = neuron.step_sums(streams.sums(x))
-            if neuron.sends_what_it_loses:
-                streams.put_sums(result, taken, sent)
-            else:
-                streams.put_steps(result, sent)
+            self.neuron_of_sums(node, neuron)
+        elif self.real and (rows := neuron.by_rows()):
+            streams.put_rows(result, neuron.step(streams.rows(x, rows)))
         else:
             streams.put_steps(result, neuron.step(streams.at_steps(x)))
+
+    def neuron_of_sums(self, node: Node, neuron: Neuron) -> None:
+        (x,) = node.operands
+        if rows := neuron.by_rows():
+            self.streams.put_rows(node.result, *neuron.step_sums(self.streams.rows_of_sums(x, rows)))
+            return
+        sent, taken = neuron.step_sums(self.streams.sums(x))
+        if neuron.sends_what_it_loses:
+            self.streams.put_sums(node.result, taken, sent)
+        else:
+            self.streams.put_steps(node.result, sent)
 
     def lif(self, node: Node) -> None:
         sent = Lif(self.model, node).step(self.streams.at_steps(node.operands[0]))
@@ -308,7 +317,7 @@ def emit_spiking(
             model.rename(
                 stream if factor == 1 else model.add("Mul", [stream, model.number(1 / factor)]), name
             )
-    model.prune([*outputs, *site_names])
+    model.finish([*outputs, *site_names])
     results = [*(output.value for output in graph.outputs), *sites]
     proto = finished_model(
         model,

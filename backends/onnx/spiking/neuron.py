@@ -8,7 +8,7 @@ import numpy as np
 from onnx import TensorProto, numpy_helper
 
 from snnc.backends.onnx.emitters.neuron import below_zero
-from snnc.backends.onnx.spiking.codebook import in_table, quantise, table_parts, to_lines
+from snnc.backends.onnx.spiking.codebook import bounded, in_table, quantise, table_parts, table_rows, to_lines
 from snnc.backends.reference.program import doubled
 from snnc.backends.reference.state import membrane_limits, starting_membrane
 from snnc.ir.op import computes_integers
@@ -44,6 +44,14 @@ class Neuron:
         parts, plain = table_parts(self.attributes["codebook"]), not self.parameters["negative"]
         # The membrane is the place in the table; 0 if it is not.
         self.parts = parts if parts and plain and (quantum == parts).all() else 0
+        self.rows = 0  # what it reads has its own shape
+
+    def by_rows(self) -> int:
+        """Read currents as rows of a table, whose number is returned; 0 where channels differ."""
+        start = self.start is None or self.start.size == 1
+        alike = self.sends_charge and start and self.attributes["bias"] is None
+        self.rows = table_rows(self.current) if self.parts and alike and self.limits is None else 0
+        return self.rows
 
     @property
     def forgets(self) -> bool:
@@ -53,7 +61,7 @@ class Neuron:
     def step(self, currents: Sequence[str]) -> list[str]:
         """Return y(1) … y(T), given x(1) … x(T)."""
         sent, membrane = [], ""
-        for t, x in enumerate(currents, start=1):
+        for t, x in self.model.at_steps(currents):
             m = self.charge(x) if t == 1 else self._integrate(membrane, x)
             payload, value = self._fire(m)
             sent.append(self._output(payload, value))
@@ -70,7 +78,7 @@ class Neuron:
         """Return y(1) … y(T) and what the reset has taken away after every step, given X(1) … X(T)."""
         sent: list[str] = []
         taken: list[str] = []
-        for t, x in enumerate(sums, start=1):
+        for t, x in self.model.at_steps(sums):
             m = self._started(self._with_bias(x, t))
             if taken:
                 m = self.model.add("Sub", [m, taken[-1]])
@@ -98,8 +106,8 @@ class Neuron:
         """Return x + v(0)."""
         if self.start is None:
             return x
-        v = self.model.constant(self.start.astype(self.model.precision or np.float32))
-        return self.model.add("Add", [x, v])
+        start = self.start.reshape(1, 1) if self.rows else self.start
+        return self.model.add("Add", [x, self.model.constant(start.astype(self.model.precision or np.float32))])
 
     def _integrate(self, membrane: str, x: str) -> str:
         return self._biased(self.model.add("Add", [membrane, x]))
@@ -115,8 +123,7 @@ class Neuron:
     def _fire(self, m: str) -> tuple[str, str]:
         """Return k(t), and with `negative` what it is worth in quanta; q k(t) where that is what is sent."""
         if self.parts:
-            codebook, worth = self.attributes["codebook"], self.parts if self.sends_charge else 1
-            payload = in_table(self.model, m, codebook, self.current, self.parts, worth=worth)
+            payload = self._look_up(m)
             return payload, payload
         u, ratio = (
             self.model.add("Div", [m, self.quantum]) if self.quantum else m,
@@ -126,6 +133,20 @@ class Neuron:
             u = below_zero(self.model, "Div", u, ratio)
         payload = quantise(self.model, u, self.attributes["codebook"], self.current)
         return payload, below_zero(self.model, "Mul", payload, ratio) if ratio else payload
+
+    def _look_up(self, m: str) -> str:
+        """Return k(t), or what it takes from the membrane if that is what is sent."""
+        model, codebook, worth = (
+            self.model,
+            self.attributes["codebook"],
+            self.parts if self.sends_charge else 1,
+        )
+        place = bounded(model, m, codebook, self.parts)
+        if self.rows:
+            return in_table(model, place, codebook, self.rows, self.parts, worth=worth)
+        rows = table_rows(self.current)
+        payload = in_table(model, model.rows(place, rows), codebook, rows, self.parts, worth=worth)
+        return model.reshape(payload, self.current)
 
     def _reset(self, m: str, payload: str, value: str, sent: str) -> str:
         """Return v(t)."""

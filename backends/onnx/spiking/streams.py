@@ -24,13 +24,14 @@ class Forms:
 
     once: x, the same at every step. steps: x(1) … x(T). folded: all steps as one batch of T N samples, step 1
     first: along the batch axis, the elements of a step are neighbours. sums: S(1) … S(T), what all steps so
-    far add up to.
+    far add up to. rows: x(1) … x(T), every one cut into so many rows.
     """
 
     once: str = ""
     steps: tuple[str, ...] = ()
     folded: str = ""
     sums: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
 
 
 class Streams:
@@ -66,6 +67,12 @@ class Streams:
     def put_sums(self, value: Value, sums: Sequence[str], steps: Sequence[str] = ()) -> None:
         """Put a stream of real numbers as its sums, and as its steps where they are there as well."""
         self._forms[value] = Forms(sums=tuple(sums), steps=tuple(steps))
+
+    def put_rows(self, value: Value, rows: Sequence[str], sums: Sequence[str] = ()) -> None:
+        """Put a stream of real numbers as the rows of its steps, and of its sums where they are there."""
+        shape = value.type.shape
+        steps, totals = (tuple(self.model.reshape(x, shape) for x in names) for names in (rows, sums))
+        self._forms[value] = Forms(rows=tuple(rows), steps=steps, sums=totals)
 
     def _carried(self, value: Value, name: str) -> str:
         """Return what was computed as it is to lie."""
@@ -141,12 +148,32 @@ class Streams:
             forms.steps = self.model.split(forms.folded, axis, self.count)
         return forms.steps
 
+    def rows(self, value: Value, count: int) -> tuple[str, ...]:
+        """Return x(1) … x(T) of real numbers, each cut into so many rows."""
+        forms = self._forms[value]
+        if forms.folded and not forms.steps and batch_axis(value.type.shape) == 0:
+            return self.model.split(self.model.rows(forms.folded, self.count * count), 0, self.count)
+        return self._in_rows(self._steps(value), count)
+
+    def rows_of_sums(self, value: Value, count: int) -> tuple[str, ...]:
+        """Return S(1) … S(T) of real numbers, each cut into so many rows."""
+        return self._in_rows(self.sums(value), count)
+
+    def _in_rows(self, names: Sequence[str], count: int) -> tuple[str, ...]:
+        rows = {name: self.model.rows(name, count) for name in dict.fromkeys(names)}
+        return tuple(rows[name] for name in names)
+
     def folded(self, value: Value) -> str:
         """Return all steps as one batch; what is the same at every step and has no batch, as it is."""
         forms, axis = self._forms[value], batch_axis(value.type.shape)
         if not forms.folded:
             if axis is None:
                 return self.once(value)
+            if forms.rows and axis == 0:
+                forms.folded = self.model.reshape(
+                    self.model.add("Concat", forms.rows, axis=0), value.type.shape
+                )
+                return forms.folded
             steps = self._steps(value)
             forms.folded = steps[0] if len(steps) == 1 else self.model.add("Concat", steps, axis=axis)
         return self._read(value, forms.folded)

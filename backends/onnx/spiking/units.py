@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from snnc.backends.onnx.spiking.codebook import table_parts
+from snnc.ir.shapes import batch_axis, concrete
+from snnc.ir.types import DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -81,7 +83,8 @@ class Units:
     def _multiply(self, node: Node, factor: Array) -> None:
         """Multiply what a neuron reads."""
         (x,) = node.operands
-        constant = self.graph.constant_value(factor.astype(np.float32), "factor", node, node.origin)
+        factor = factor.astype(DTYPES[x.type.dtype])
+        constant = self.graph.constant_value(factor, "factor", node, node.origin)
         self.graph.set_operand(node, 0, self.graph.insert(node, "mul", [x, constant], origin=node.origin))
 
     def rounds(self, value: Value) -> bool:
@@ -141,10 +144,11 @@ class Units:
         return [partial(self._scale_constant, node, constant[0], factor)] if constant else None
 
     def reshaped(self, node: Node, factor: Array) -> list[Change] | None:
-        if factor.size != 1:
-            return None
         (x,) = node.operands
-        return self._in_front(x, factor.reshape((1,) * len(x.type.shape)))
+        before, after = (concrete(value.type.shape, 1) for value in (x, node.result))
+        inner = without_repeats(np.broadcast_to(factor, after).reshape(before))
+        batch = batch_axis(x.type.shape)
+        return None if batch is None or inner.shape[batch] != 1 else self._in_front(x, inner)
 
     def transposed(self, node: Node, factor: Array) -> list[Change] | None:
         order = np.argsort(self.graph.resolve(node)["perm"])
@@ -163,12 +167,12 @@ class Units:
         # In the order in which the weight lies: readers ask for it.
         scaled = np.multiply(array.T, factor.T).T if array.flags.f_contiguous else np.multiply(array, factor)
         reference: Any = node.attributes[name]
-        return self.graph.add_tensor(reference.name, scaled.astype(np.float32, order="A"))
+        return self.graph.add_tensor(reference.name, scaled.astype(array.dtype, order="A"))
 
     def _scale_constant(self, node: Node, index: int, factor: Array) -> None:
         array = self.graph.constant(node.operands[index])
         assert array is not None
-        scaled = (array * factor).astype(np.float32)
+        scaled = (array * factor).astype(array.dtype)
         self.graph.set_operand(node, index, self.graph.constant_value(scaled, "factor", node, node.origin))
 
     # Behind: every reader takes the reciprocal into its weights, or hands the factor on.
@@ -233,6 +237,14 @@ def power_of_two(array: Array) -> bool:
 def varies_along(factor: Array, axes: set[int]) -> bool:
     """Tell whether a factor is the same along every other axis."""
     return all(size == 1 or axis in axes for axis, size in enumerate(factor.shape))
+
+
+def without_repeats(array: Array) -> Array:
+    """Return an array that broadcasts to this one, with as few elements as that takes."""
+    for axis in range(array.ndim):
+        first = array.take([0], axis)
+        array = first if (array == first).all() else array
+    return array
 
 
 def many_bits(array: Array | None) -> bool:
