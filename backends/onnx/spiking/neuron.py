@@ -107,7 +107,9 @@ class Neuron:
         if self.start is None:
             return x
         start = self.start.reshape(1, 1) if self.rows else self.start
-        return self.model.add("Add", [x, self.model.constant(start.astype(self.model.precision or np.float32))])
+        return self.model.add(
+            "Add", [x, self.model.constant(start.astype(self.model.precision or np.float32))]
+        )
 
     def _integrate(self, membrane: str, x: str) -> str:
         return self._biased(self.model.add("Add", [membrane, x]))
