@@ -27,8 +27,10 @@ LEAST_SENSITIVITY = 1e-4
 
 # An allocation stays if it meets the budget this closely and another would lower the error by less than this.
 BUDGET_TOLERANCE, LEAST_GAIN = 0.01, 0.02
-ROUNDS = 4
+# What a step really costs is known behind it: it may miss the budget by this much.
+MISSED = 0.03
 NO_CHANGE = 1e-3
+COARSENED = ("codebook", "quantum", "scale", "unit")
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,11 @@ class AllocateLevels(Pass):
         minimise Σ E_s m_s²   subject to   Σ -K_s log m_s = budget   gives   m_s = sqrt(λ K_s / E_s)
 
     and λ follows by bisection on the unit spikes that the histograms predict. Where factors are far from 1
-    the squared law is rough: errors are measured anew until little is left to gain (cut off there, so a
-    second run may find a little more). `accumulates` is the
-    budget, per sample and step (none: what the thresholds as they are cause). `unit_spikes`, on average per
-    neuron and step, is one that counts every unit spike alike, whatever it reaches.
+    the squared law is rough: everything is measured anew, and the step repeated until it would gain little,
+    or did when measured and is taken back. A second run tries that last step again, and changes nothing.
+    `accumulates` is the budget, per sample and step (none: what the thresholds as they are cause, at every
+    step). `unit_spikes`, on average per neuron and step, is one that counts every unit spike alike, whatever
+    it reaches.
     """
 
     name: ClassVar[str] = "allocate-levels"
@@ -69,24 +72,39 @@ class AllocateLevels(Pass):
             )
         plan = Plan.of(graph, context.calibration, alike=self.unit_spikes is not None)
         budget = self.unit_spikes if self.accumulates is None else self.accumulates
-        return allocate(graph, plan, plan.now if budget is None else budget, context)
+        return allocate(graph, plan, budget, context)
 
 
-def allocate(graph: Graph, plan: Plan, budget: float, context: PassContext) -> bool:
-    """Share out a budget, by a plan for the graph as it is; return whether anything changed."""
+def allocate(graph: Graph, plan: Plan, budget: float | None, context: PassContext) -> bool:
+    """Share out a budget (None: what the graph costs), by a plan for the graph as it is.
+
+    Return whether anything changed. Whether a step is taken depends on the graph in front of it alone, and
+    the last one tried was not.
+    """
+    changed = False
+    while (after := step(graph, plan, plan.now if budget is None else budget, context)) is not None:
+        plan, changed = after, True
+    return changed
+
+
+def step(graph: Graph, plan: Plan, budget: float, context: PassContext) -> Plan | None:
+    """Give all quanta their factors; return the plan for the result, or None if the graph is better as is."""
     assert context.calibration is not None
+    factors = plan.factors(budget)
+    if factors is None:
+        return None
     neurons = adjustable_neurons(graph)
+    before = [{name: node.attributes[name] for name in COARSENED} for node in neurons]
     rewriter = Rewriter(graph, context, AllocateLevels.name)
-    for round_ in range(ROUNDS):
-        if round_ > 0:
-            plan = plan.measured_anew(graph, context.calibration)
-        factors = plan.factors(budget)
-        if factors is None:
-            break
-        for node, factor in zip(neurons, factors, strict=True):
-            coarsen(node, factor, rewriter)
-        graph.drop_unused_tensors()
-    return rewriter.changed
+    for node, factor in zip(neurons, factors, strict=True):
+        coarsen(node, factor, rewriter)
+    after = plan.measured_anew(graph, context.calibration)
+    taken = after.improves(plan, budget)
+    if not taken:
+        for node, attributes in zip(neurons, before, strict=True):
+            graph.set_attributes(node, **attributes)
+    graph.drop_unused_tensors()
+    return after if taken else None
 
 
 def adjustable_neurons(graph: Graph) -> list[Node]:
@@ -112,13 +130,23 @@ class Plan:
     def of(cls, graph: Graph, calibration: Calibration, *, alike: bool = False) -> Plan:
         """Measure a graph; `alike` takes the share of all neurons for the costs."""
         neurons = adjustable_neurons(graph)
-        statistics = calibration.measure(graph, [site_of(node, graph) for node in neurons])
         # Every unit spike also resets its membrane once.
         fan_outs = [1 + mean_fan_out(node.result, graph) for node in neurons]
         sizes = np.array([per_sample(node.result.type.shape) for node in neurons], np.float64)
+        costs = sizes / sizes.sum() if alike else sizes * np.array(fan_outs)
+        return cls._measured(costs, graph, calibration)
+
+    def measured_anew(self, graph: Graph, calibration: Calibration) -> Plan:
+        """Return the plan for the graph with its quanta changed since, which change what neurons read."""
+        return self._measured(self.costs, graph, calibration)
+
+    @classmethod
+    def _measured(cls, costs: NDArray[np.float64], graph: Graph, calibration: Calibration) -> Plan:
+        neurons = adjustable_neurons(graph)
+        statistics = calibration.measure(graph, [site_of(node, graph) for node in neurons])
         return cls(
             errors=sensitivities(graph, calibration),
-            costs=sizes / sizes.sum() if alike else sizes * np.array(fan_outs),
+            costs=costs,
             quanta=quanta_of(graph),
             tables=[
                 UnitSpikeTable(codebook_of(node), found)
@@ -126,10 +154,6 @@ class Plan:
             ],
             values=[max(float(found.counts.sum(dtype=np.float64)), 1.0) for found in statistics],
         )
-
-    def measured_anew(self, graph: Graph, calibration: Calibration) -> Plan:
-        """Return the plan for the graph with its quanta changed since; what neurons read changes little."""
-        return replace(self, errors=sensitivities(graph, calibration), quanta=quanta_of(graph))
 
     @property
     def now(self) -> float:
@@ -155,9 +179,18 @@ class Plan:
             middle = (low + high) / 2
             low, high = (middle, high) if self.cost(np.exp(middle) * shape) > budget else (low, middle)
         found = np.exp((low + high) / 2) * shape
-        near = abs(self.now - budget) <= BUDGET_TOLERANCE * budget
         better = np.sqrt(np.sum(self.errors * found**2)) < (1 - LEAST_GAIN) * np.sqrt(self.errors.sum())
-        return found if better or not near else None
+        return found if better or self.off(budget) > BUDGET_TOLERANCE else None
+
+    def off(self, budget: float) -> float:
+        return abs(self.now - budget) / budget
+
+    def improves(self, before: Plan, budget: float) -> bool:
+        """Tell whether this is clearly better: nearer to a budget that was missed, else of less error."""
+        if before.off(budget) > MISSED:
+            return self.off(budget) < (1 - LEAST_GAIN) * before.off(budget)
+        lower = self.errors.sum() < (1 - LEAST_GAIN) ** 2 * before.errors.sum()
+        return bool(lower) and self.off(budget) <= MISSED
 
 
 def codebook_of(node: Node) -> MultiSpike:

@@ -21,7 +21,11 @@ def levels(b: Builder, *shape: int) -> str:
 
 
 def scales(b: Builder, scale: float = SCALE, zero: int = ZERO) -> tuple[str, str]:
-    return b.constant(scale, "f4"), b.constant(zero, "u1")
+    """Return scale and zero point.
+
+    Scales are no ratios of whole numbers, so that sums of levels do not lie on the edge between two others.
+    """
+    return b.constant(scale * b.rng.uniform(0.9, 1.1), "f4"), b.constant(zero, "u1")
 
 
 def quantised(b: Builder, x: Stream) -> tuple[Stream, str, str]:
@@ -103,7 +107,7 @@ OF_ONE = (
 
 def of_two(b: Builder, x: Stream, *, operator: str) -> Stream:
     out = scales(b, 0.03)
-    first, second = quantised(b, x), quantised(b, b.op("Neg", x))
+    first, second = quantised(b, x), quantised(b, b.op("Tanh", x))
     return real(b, b.op(operator, *first, *second, *out, domain=MICROSOFT), *out)
 
 

@@ -23,7 +23,9 @@ from tests.passes.build import Builder, N
 from tests.passes.calibration import ArrayCalibration
 
 if TYPE_CHECKING:
-    from snnc.ir.graph import Graph, Value
+    from collections.abc import Sequence
+
+    from snnc.ir.graph import Graph, Node, Value
 
 RANDOM = np.random.default_rng(5)
 X = RANDOM.standard_normal((40, 3, 6, 6)).astype(np.float32)
@@ -180,3 +182,36 @@ def test_what_cannot_be_is_refused() -> None:
             AllocateLevels(unit_spikes=budget)
     with pytest.raises(OptionError, match="one budget"):
         AllocateLevels(1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "pass_",
+    [AllocateLevels(), *(AllocateLevels(unit_spikes=budget) for budget in (0.05, 0.8, 1.5, 4.0))],
+    ids=str,
+)
+def test_a_second_run_finds_nothing_and_another_budget_does(pass_: AllocateLevels) -> None:
+    graph, context = network(), PassContext(ArrayCalibration({"x": X}))
+    (first,) = PassManager([pass_], context).run(graph)
+    text = print_graph(graph, inline_limit=None)
+    (second,) = PassManager([pass_], context).run(graph)
+    assert first.changed
+    assert not second.changed
+    assert print_graph(graph, inline_limit=None) == text
+    (other,) = PassManager([AllocateLevels(unit_spikes=2.5)], context).run(graph)
+    assert other.changed
+
+
+def test_a_step_that_was_to_gain_and_does_not_is_taken_back() -> None:
+    """Calibration that says another site matters each time it is asked: every step looks like a gain."""
+
+    class Fickle(ArrayCalibration):
+        def sensitivity(self, graph: Graph, neurons: Sequence[Node]) -> list[float]:
+            as_it_was = graph.resolve(neurons[0])["quantum"].max() == original
+            return [1.0, 1e-4, 1e-4] if as_it_was else [1e-4, 1.1, 1e-4]
+
+    graph = network()
+    original = graph.resolve(adjustable_neurons(graph)[0])["quantum"].max()
+    text = print_graph(graph, inline_limit=None)
+    (run,) = PassManager([AllocateLevels()], PassContext(Fickle({"x": X}))).run(graph)
+    assert not run.changed
+    assert print_graph(graph, inline_limit=None) == text
