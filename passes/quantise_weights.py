@@ -220,8 +220,8 @@ def refuse_what_has_no_integers(graph: Graph, name: str) -> None:
     if problems:
         raise PassError(
             f"{name} cannot make these neurons whole:\n" + "\n".join(f"  {line}" for line in problems),
-            help="compile with another method, or with --thresholds mse (one quantum for both signs, unless an "
-            "activation has two bounds); run normalise-thresholds before",
+            help="compile with another method, or with --thresholds mse (one quantum for both signs, but not "
+            "where an activation has two bounds); run normalise-thresholds before",
         )
 
 

@@ -162,8 +162,9 @@ class LifState:
 class ExpectState:
     """O(t) = t F(S(t)/t) - (t-1) F(S(t-1)/(t-1)), S(t) = x(1) + … + x(t); O(1) = F(x(1)).
 
-    For a homogeneous F that is F(S(t)) - F(S(t-1)); for a product of n streams F(S(t)) / t^(n-1) minus its
-    predecessor. `moving` are the operands that vary in time; the others enter F as they are.
+    For a homogeneous F of streams that all vary that is F(S(t)) - F(S(t-1)); for a product of n streams
+    F(S(t)) / t^(n-1) minus its predecessor. `moving` are the operands that vary in time; the others enter F
+    as they are.
     """
 
     def __init__(self, node: Node, attributes: dict[str, Any], moving: Sequence[int]) -> None:
@@ -171,7 +172,7 @@ class ExpectState:
         self.attributes = attributes
         self.moving = tuple(moving)
         self.degree = len(self.moving) if node.op.role is Role.MULTILINEAR else None
-        self.homogeneous = node.op.homogeneous
+        self.homogeneous = node.op.homogeneous and len(self.moving) == len(node.operands)
         self._sums: list[Tensor] = []
         self._previous: Tensor
 

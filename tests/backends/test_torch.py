@@ -115,6 +115,17 @@ def test_a_delay_hands_streams_on_later(steps: int) -> None:
     assert_identical(b.outputs(y=b("delay", b.x, steps=steps)), {"x": dyadic(STEPS, 4, 6)})
 
 
+@pytest.mark.parametrize("op", ["max", "min"])
+@pytest.mark.parametrize("constant_first", [False, True])
+def test_the_extremum_of_a_stream_and_a_constant(op: str, constant_first: bool) -> None:
+    """F(S) stands for t F(S / t) only where all that F reads grows with t."""
+    b = Builder(N, 6)
+    both = [b.x, np.full((1, 1), 0.25, np.float32)]
+    graph = b.outputs(y=b(op, *(both[::-1] if constant_first else both), expect=True))
+    found, wanted = run_both(graph, {"x": dyadic(STEPS, 3, 6)})
+    np.testing.assert_allclose(found["y"], wanted["y"], rtol=1e-6, atol=1e-6)
+
+
 # Every op of the table.
 
 

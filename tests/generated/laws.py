@@ -30,6 +30,7 @@ from snnc.passes.identity_neurons import IdentityNeurons, replace_neuron
 from snnc.passes.insert_neurons import InsertNeurons
 from snnc.passes.manager import PassManager
 from snnc.passes.rewriter import Rewriter
+from tests.generated.backends import assert_backends_agree
 from tests.generated.builder import SAMPLES
 from tests.generated.integers import assert_integers_keep_their_bounds, assert_nothing_is_left
 from tests.generated.limits import assert_converges, jumps, run
@@ -67,6 +68,7 @@ def hold(network: Network, method: str, coding: Coding, folder: Path) -> None:
     if coding == "rate":  # integers refuse the other: changes are weighted by t, which is no whole number
         assert_integers_keep_their_bounds(whole(network, method), network.data, jumps=network.steep)
     assert_samples_are_independent(network, graph)
+    assert_backends_agree(graph, network.data)
 
 
 def applies(network: Network, method: str) -> bool:

@@ -15,9 +15,11 @@ import onnx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from snnc.ir.archive import save
 from snnc.methods import METHODS
 from tests.generated import laws
 from tests.generated.networks import Network, networks
+from tests.generated.spiking import SpikingNetwork, spiking_networks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,30 +90,47 @@ import numpy as np
 
 from snnc.data import Dataset
 from snnc.driver import Options, compile_model
-from snnc.ir.archive import save
+from snnc.ir.archive import load, save
+from snnc.ir.errors import PassError
+from snnc.methods import DIRECT, METHODS, Settings
+from snnc.passes.manager import PassManager
 
-for model in sorted(Path(sys.argv[1]).glob("*.onnx")):
+models, out = map(Path, sys.argv[1:])
+for model in sorted(models.glob("*.onnx")):
     data = Dataset(dict(np.load(model.with_suffix(".npz"))))
-    for method in ("multi-spike", "if", "ecmt-top"):
-        graph = compile_model(model, data, Options(method)).graph
-        save(graph, Path(sys.argv[2]) / f"{model.stem}.{method}.sir", graph.meta)
+    for method in METHODS:
+        for coding in ("rate", "differential"):
+            path = out / f"{model.stem}.{method}.{coding}.sir"
+            try:
+                graph = compile_model(model, data, Options(method, Settings(coding=coding))).graph
+            except PassError as error:
+                path.write_text(error.message)
+            else:
+                save(graph, path, graph.meta)
+for model in sorted(models.glob("*.sir")):
+    graph = load(model).graph
+    PassManager(DIRECT.pipeline(Settings())).run(graph)
+    save(graph, out / model.name)
 """
 
 
 def test_files_do_not_depend_on_process_or_hash_seed(pytestconfig: pytest.Config, tmp_path: Path) -> None:
-    """Byte for byte: two processes whose sets and dictionaries of strings have other orders."""
+    """Byte for byte, every method in both codings: two processes whose sets of strings have other orders."""
     drawn: list[Network] = []
+    spiking: list[SpikingNetwork] = []
 
-    @given(networks())
-    def collect(network: Network) -> None:
+    @given(networks(), spiking_networks())
+    def collect(network: Network, spiking_network: SpikingNetwork) -> None:
         drawn.append(network)
+        spiking.append(spiking_network)
 
-    some(pytestconfig, collect, share=0.25)()
+    some(pytestconfig, collect, share=0.15)()
     models = tmp_path / "models"
     models.mkdir()
-    for number, network in enumerate(drawn):
+    for number, (network, spiking_network) in enumerate(zip(drawn, spiking, strict=True)):
         onnx.save(network.model, models / f"{number:04d}.onnx")
         np.savez(models / f"{number:04d}.npz", **network.data)
+        save(spiking_network.graph, models / f"{number:04d}.sir")
     contents = []
     for seed in ("1", "98765"):
         out = tmp_path / seed
@@ -119,5 +138,5 @@ def test_files_do_not_depend_on_process_or_hash_seed(pytestconfig: pytest.Config
         environment = {**os.environ, "PYTHONHASHSEED": seed, "OPENBLAS_NUM_THREADS": "1"}
         subprocess.run([sys.executable, "-c", COMPILE, models, out], check=True, env=environment)
         contents.append({path.name: path.read_bytes() for path in out.iterdir()})
-    assert len(contents[0]) == 3 * len(drawn) > 0
+    assert len(contents[0]) == (2 * len(METHODS) + 1) * len(drawn) > 0
     assert contents[0] == contents[1]
