@@ -28,7 +28,9 @@ def run_elsewhere(graph: Graph, data: dict[str, Array], steps: int) -> dict[str,
         try:
             found[name] = simulator(graph).run(data, steps).outputs
         except BackendError as error:
-            expected = "in rate coding, not in differential" if name == "onnx" else "the torch backend does not know"
+            expected = (
+                "in rate coding, not in differential" if name == "onnx" else "the torch backend does not know"
+            )
             assert expected in error.message  # noqa: PT017 - any other refusal is a failure
     return found
 
