@@ -5,7 +5,7 @@
 A layer gets payloads of which a share is 1 and the rest 0. Either side takes its fastest way, in turns, on
 one thread; the break-even rate is where the ratio of the medians crosses 1. The rates that networks have are
 counted in the reference simulator, by layer: the share of payloads that are not 0, over all steps and test
-samples. Last, a network with a large linear layer in the fast backend, with and without its event-driven unit.
+samples. Last, a network with a large linear layer in the fast backend, with and without the event unit.
 """
 
 from __future__ import annotations

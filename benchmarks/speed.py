@@ -49,7 +49,7 @@ BACKENDS = (
     Backend("reference", snnc.Simulator),
     Backend("fast", FastSimulator),
     Backend("onnx", OnnxSimulator),
-    Backend("onnx, integers", OnnxSimulator, {"target": "loihi2", "host_nodes": True}),
+    Backend("onnx, integers", OnnxSimulator, {"target": "int8", "host_nodes": True}),
     Backend("onnx, int8", OnnxSimulator, {"target": "int8", "host_nodes": True}),
 )
 

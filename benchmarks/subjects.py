@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).parent.parent
 DIGITS = REPOSITORY / "examples" / "digits"
 SHARED = Path(os.environ.get("SNNC_SHARED", REPOSITORY.parent / "shared")) / "models"
 # Pixels of the EfficientNet's images, and random samples that networks with random weights are calibrated on.
-EFFICIENTNET_IMAGE, RANDOM_SAMPLES = 128, 8
+EFFICIENTNET_IMAGE, RANDOM_SAMPLES = 128, 2
 
 
 @dataclass(frozen=True, slots=True)
