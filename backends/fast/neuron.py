@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,15 +89,19 @@ class FastNeuronState(NeuronState):
 
     def step_into(self, t: int, x: Array, y: Array, last: bool) -> None:
         """Write y(t); `y` may be `x`."""
-        forgets = last and t == 1
+        self.prepared(t == 1, x, y, last)()
+
+    def prepared(self, first: bool, x: Array, y: Array, last: bool) -> Callable[[], None]:
+        """Return what writes y(1), or y of a later step, whenever it is called."""
+        forgets = last and first
         if not forgets and self.membrane.shape != self.shape:
             self.membrane = np.empty(self.shape, self.dtype)
         rows = y.reshape(self._rows)
         in_place = y is x
         current = rows if in_place else x.reshape(self._rows)
         membrane = rows if forgets else self.membrane.reshape(self._rows)
-        kernel = self._kernel(t == 1, forgets, in_place)
-        kernel(current, rows, membrane, self._parameters, self._limits, self._channels)
+        kernel = self._kernel(first, forgets, in_place)
+        return partial(kernel, current, rows, membrane, self._parameters, self._limits, self._channels)
 
     def _kernel(self, first: bool, forgets: bool, in_place: bool) -> Callable[..., None]:
         key = first, forgets, in_place

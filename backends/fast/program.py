@@ -8,6 +8,7 @@ import numpy as np
 
 from snnc.backends.fast.events import EventLayer, EventUnit, event_layer
 from snnc.backends.fast.expectation import FastExpectation, bound, is_unscaled
+from snnc.backends.fast.fused import FusedExpectation, is_fused
 from snnc.backends.fast.memory import Arena, Lifetime, bytes_of, dtype_of, plan, shape_of
 from snnc.backends.fast.neuron import FastNeuronState
 from snnc.backends.fast.partition import Stretch, partition
@@ -58,7 +59,7 @@ class Code:
         """Return the session of a unit; None if it has none, or onnxruntime has no kernel for it."""
         if isinstance(unit, Stretch):
             nodes, reads, results = unit.nodes, unit.reads, unit.results
-        elif unit.expect:
+        elif unit.expect and not is_fused(self.graph, unit, self.moving(unit)):
             reads = tuple(dict.fromkeys(unit.operands))
             nodes, results = (unit,), (unit.result,)
             if len(reads) < len(unit.operands):
@@ -145,6 +146,8 @@ class Program:
                 means=self._means[unit],
             )
         attributes = fill_batch(code.graph.resolve(unit), self.batch)
+        if is_fused(code.graph, unit, code.moving(unit)):
+            return FusedExpectation(unit, attributes, operands[0], result)
         if is_compiled(unit, attributes):
             (x,) = operands
             state = FastNeuronState(attributes, str(attributes["site"]), x.shape, x.dtype)

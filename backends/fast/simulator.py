@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from snnc.ir.graph import Graph
     from snnc.ir.kernel_types import Array
 
-# Samples are stepped in groups whose largest stream stays about this big.
-GROUP_BYTES = 2**18
+# Samples are stepped in groups whose largest stream stays about this big: see benchmarks/README.md.
+GROUP_BYTES = 2**21
 
 
 class FastSimulator:
     """Runs a graph with onnxruntime for what has no memory and compiled kernels for what has.
 
-    Inputs are as the reference simulator's. Samples run in groups of at most `group`, `threads` groups side
-    by side (default: one per processor core). The weights are packed once, at the first run.
+    Inputs are as the reference simulator's. Samples run in equal groups of at most `group`, `threads` groups
+    side by side (default: one per processor core). The weights are packed once, at the first run.
     """
 
     def __init__(self, graph: Graph, *, group: int | None = None, threads: int | None = None) -> None:
@@ -62,8 +62,9 @@ class FastSimulator:
         arrays = check_inputs(self.graph, inputs)
         check_steps(self.graph, arrays, steps)
         timed = timed_inputs(self.graph, arrays)
-        groups = list(split_batches(self.graph, arrays, self.group))
-        threads = 1 if observers else min(self.threads, len(groups))
+        threads = 1 if observers else self.threads
+        size = even_group(batch_size_of(self.graph, arrays), self.group, threads)
+        groups = list(split_batches(self.graph, arrays, size))
         code = self._code(timed, bool(observers), 1)
 
         def run_group(group: dict[str, Array]) -> list[Array]:
@@ -73,7 +74,7 @@ class FastSimulator:
             finally:
                 self._give_back(program)
 
-        if threads == 1:
+        if min(threads, len(groups)) == 1:
             return self._collect([run_group(group) for group in groups])
         with ThreadPoolExecutor(threads) as pool:
             return self._collect(list(pool.map(run_group, groups)))
@@ -114,6 +115,12 @@ class FastSimulator:
             arrays = [decoded[index] for decoded in parts]
             outputs[output.name] = arrays[0] if axis is None else np.concatenate(arrays, axis=axis + 1)
         return Run(outputs)
+
+
+def even_group(samples: int, largest: int, threads: int) -> int:
+    """Return the size of equal groups, none larger than this, as many for every thread."""
+    rounds = -(-samples // (largest * threads))
+    return max(1, -(-samples // (rounds * threads)))
 
 
 def default_group(graph: Graph) -> int:

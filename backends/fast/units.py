@@ -45,13 +45,17 @@ class NeuronUnit:
 
     def __init__(self, state: FastNeuronState, x: Array, y: Array) -> None:
         self._state, self._x, self._y = state, x, y
+        self._prepared: dict[tuple[bool, bool], Callable[[], None]] = {}
 
     @property
     def membrane(self) -> Array | None:
         return self._state.membrane
 
     def step(self, t: int, last: bool) -> None:
-        self._state.step_into(t, self._x, self._y, last)
+        key = t == 1, last
+        if key not in self._prepared:
+            self._prepared[key] = self._state.prepared(t == 1, self._x, self._y, last)
+        self._prepared[key]()
 
 
 class StateUnit:

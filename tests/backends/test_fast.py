@@ -35,10 +35,13 @@ from tests.passes.build import Builder, N
 pytest.importorskip("numba", reason='needs numba: pip install "snnc[fast]"')
 
 from snnc.backends.fast import FastSimulator
+from snnc.backends.fast.fused import is_fused
+from snnc.backends.fast.kernels.functions import exponential
 from snnc.backends.fast.kernels.quantisers import burst
 from snnc.backends.fast.memory import Lifetime, plan
 from snnc.backends.fast.neuron import FastNeuronState
 from snnc.backends.fast.partition import Stretch, partition
+from snnc.backends.fast.simulator import even_group
 from snnc.backends.reference.program import invariant_values
 
 if TYPE_CHECKING:
@@ -54,7 +57,7 @@ if TYPE_CHECKING:
 def run_both(
     graph: Graph, inputs: Mapping[str, Array], steps: int = STEPS, group: int | None = 2
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    found = FastSimulator(graph, group=group, threads=2).run(inputs, steps).outputs
+    found = FastSimulator(graph, group=group, threads=1 if group is None else 2).run(inputs, steps).outputs
     return found, Simulator(graph, threads=1).run(inputs, steps).outputs
 
 
@@ -198,6 +201,41 @@ def test_an_op_acts_on_every_step_by_itself(case: Case) -> None:
 @pytest.mark.parametrize("case", WRAPPED, ids=str)
 def test_an_expectation_node_decodes_to_its_function_of_the_means(case: Case) -> None:
     assert_close(expected(case), case)
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes"),
+    [
+        ("gelu", {}),
+        ("softmax", {"axis": -1}),
+        ("layer_norm", {"axis": 2, "epsilon": 1e-5, "gamma": dyadic(65), "beta": dyadic(65, seed=1)}),
+        ("layer_norm", {"axis": -1, "epsilon": 1e-3}),
+    ],
+)
+def test_functions_compiled_with_their_sums(op: str, attributes: dict[str, Any]) -> None:
+    b = Builder(N, 3, 65)
+    graph = b.outputs(y=b(op, b.x, expect=True, **attributes))
+    (node,) = (node for node in graph if node.op.name == op)
+    assert is_fused(graph, node, [0])
+    for steps in (1, 5):
+        found, wanted = run_both(graph, {"x": dyadic(steps, 5, 3, 65, spread=30)}, steps)
+        np.testing.assert_allclose(found["y"], wanted["y"], rtol=1e-5, atol=2e-6)
+
+
+def test_exponentials_are_those_of_single_precision() -> None:
+    x = np.linspace(-87, 0, 5001, dtype=np.float32)
+    found = np.array([exponential(one) for one in x])
+    np.testing.assert_allclose(found, np.exp(x.astype(np.float64)), rtol=2e-7)
+
+
+@pytest.mark.parametrize(
+    ("samples", "largest", "threads", "size"),
+    [(100, 32, 2, 25), (100, 512, 2, 50), (1, 32, 2, 1), (7, 2, 2, 2), (5, 1, 1, 1)],
+)
+def test_groups_are_equal_and_as_many_for_every_thread(
+    samples: int, largest: int, threads: int, size: int
+) -> None:
+    assert even_group(samples, largest, threads) == size
 
 
 @pytest.mark.parametrize("decode", ["mean", "sum", "last"])
