@@ -50,7 +50,7 @@ BACKENDS = (
     Backend("fast", FastSimulator),
     Backend("onnx", OnnxSimulator),
     Backend("onnx, integers", OnnxSimulator, {"target": "int8", "host_nodes": True}),
-    Backend("onnx, int8", OnnxSimulator, {"target": "int8", "host_nodes": True}),
+    Backend("onnx, int8", partial(OnnxSimulator, single=True), {"target": "int8", "host_nodes": True}),
 )
 
 

@@ -22,7 +22,8 @@ class EmitOptions:
     """How many time steps to write, and which inputs vary in time.
 
     `stock`: with the processes that come with Lava only. `timing`: what a step is in NIR's continuous time;
-    `feedback`: resets by subtraction become connections back there.
+    `feedback`: resets by subtraction become connections back there. `single`: what a host computes is in
+    single precision.
     """
 
     steps: int
@@ -30,6 +31,7 @@ class EmitOptions:
     stock: bool = False
     timing: Timing = field(default_factory=Timing)
     feedback: bool = False
+    single: bool = False
 
 
 Write: TypeAlias = Callable[["Graph", EmitOptions, BinaryIO], str]
@@ -97,7 +99,8 @@ def write_onnx(graph: Graph, options: EmitOptions, file: BinaryIO) -> str:
     from snnc.backends.onnx.emit import OPSET
     from snnc.backends.onnx.spiking import emit_spiking
 
-    model = emit_spiking(graph, options.steps, timed=options.varying).embedded()
+    emitted = emit_spiking(graph, options.steps, timed=options.varying, single=options.single)
+    model = emitted.embedded()
     file.write(model.SerializeToString())
     return f"ONNX opset {OPSET}, {len(model.graph.node)} nodes"
 
@@ -123,7 +126,7 @@ def write_netx(graph: Graph, options: EmitOptions, file: BinaryIO) -> str:
 
 
 TARGETS: dict[str, AnyTarget] = {
-    "onnx": Target("onnx", ".onnx", write_onnx),
+    "onnx": Target("onnx", ".onnx", write_onnx, frozenset({"varying", "single"})),
     "nir": Target("nir", ".nir", write_nir, frozenset({"dt", "integration", "feedback"})),
     "lava": FolderTarget("lava", "network.json", write_lava, frozenset({"stock"})),
     "netx": Target("netx", ".net", write_netx, frozenset()),

@@ -85,6 +85,11 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Write processes that come with Lava only: hard resets, one threshold. (lava)",
 )
+@click.option(
+    "--single",
+    is_flag=True,
+    help="Write what a host computes in single precision; spikes behind it may differ on edges. (onnx)",
+)
 @quiet_option
 def emit(
     *,
@@ -96,6 +101,7 @@ def emit(
     load: tuple[Path, ...],
     varying: tuple[str, ...],
     stock: bool,
+    single: bool,
     quiet: bool,
     **chosen: Any,
 ) -> None:
@@ -119,7 +125,7 @@ def emit(
     from snnc.targets import find_target
 
     target = find_target(backend, load)
-    refuse_idle(target, {"varying": varying, "stock": stock, **chosen})
+    refuse_idle(target, {"varying": varying, "stock": stock, "single": single, **chosen})
     graph = load_network(network)
     if decode is not None:
         graph.decode_outputs(decode)
@@ -129,6 +135,7 @@ def emit(
         stock,
         timing_of(chosen["dt"], chosen["integration"]),
         bool(chosen["feedback"]),
+        single,
     )
     check_place(target, graph, options, output, network)
     written = target.emit(graph, options, output)

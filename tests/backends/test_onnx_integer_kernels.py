@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import snnc
+from snnc.backends.onnx.runtime import RuntimeModel
 from snnc.backends.onnx.spiking import OnnxSimulator, emit_spiking
 from snnc.backends.onnx.spiking.eight_bits import plan_bytes
 from snnc.backends.onnx.spiking.requantise import find_rescaling, payload_edges
@@ -262,3 +263,34 @@ def test_it_loses_no_accuracy(digits: Graph) -> None:
     images = np.asarray(test["x"], np.float32) / 16
     logits = OnnxSimulator(digits, threads=1).run(images, 1).outputs["logits"][-1]
     assert (logits.argmax(axis=1) == test["y"]).mean() >= 0.99
+
+
+def test_a_host_in_single_precision_differs_on_edges_alone() -> None:
+    """Whole numbers stay exact. Behind the first host node next to none differs, by one; then it spreads."""
+    data = snnc.load_data(DIGITS / "digits_calibration.npz", normalise=snnc.Normalise(1 / 16), limit=48)
+    graph = snnc.compile(DIGITS / "digits_vit.onnx", data, target="int8", host_nodes=True)
+    images = np.asarray(np.load(DIGITS / "digits_test.npz")["x"][:40], np.float32) / 16
+    neurons = [node for node in graph if node.op.neuron]
+    sent = []
+    for single in (False, True):
+        emitted = emit_spiking(graph, 1, sites=[node.result for node in neurons], single=single)
+        model = RuntimeModel(emitted, "spiking", threads=1, packed=True, integers=True)
+        logits, *payloads = model.run([*emitted.outputs, *emitted.sites], {"image": images})
+        assert logits.dtype == (np.float32 if single else np.float64)
+        sent.append(payloads)
+    encoder, first, *others = (np.abs(exact - found) for exact, found in zip(*sent, strict=True))
+    assert not encoder.any()
+    assert (first > 0).mean() < 1e-4
+    assert first.max() <= 1
+    assert np.mean([(difference > 0).mean() for difference in others]) < 0.01
+    assert len(plan_bytes(graph, 1, single=True).encoders) > len(plan_bytes(graph, 1).encoders)
+
+
+def test_a_network_without_a_host_is_the_same_in_single_precision(digits: Graph) -> None:
+    images = np.asarray(np.load(DIGITS / "digits_test.npz")["x"][:8], np.float32) / 16
+    for steps in (1, 3):
+        exact, single = (
+            OnnxSimulator(digits, threads=1, single=single).run(images, steps).outputs["logits"]
+            for single in (False, True)
+        )
+        np.testing.assert_allclose(single, exact, rtol=1e-5, atol=1e-5)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
+from onnx import TensorProto
 import pytest
 
 import snnc as library
@@ -142,3 +143,14 @@ def test_what_is_wrong_with_the_name_comes_next(snnc: Snnc, compiled: Path, out:
     assert said == f"error[bad-option]: {out}/net.nir is not named .onnx\n  help: name it net.onnx\n"
     said = snnc("emit", out / "none.sir", "--backend", "onnx", "-o", out / "net.nir", code=1).stderr
     assert "none.sir" in said
+
+
+def test_emit_has_a_host_in_single_precision_if_told(snnc: Snnc, digits: Path, out: Path) -> None:
+    data = digits / "digits_calibration.npz"
+    model = ("compile", digits / "digits_cnn.onnx", "-o", out / "bytes.sir", "--target", "int8")
+    snnc(*model, "--calibration", data, "--scale", "1/16")
+    for options, element in ((), TensorProto.DOUBLE), (("--single",), TensorProto.FLOAT):
+        emitted = ("emit", out / "bytes.sir", "--backend", "onnx", "-o", out / "bytes.onnx", "-T", "1")
+        snnc(*emitted, *options)
+        (logits,) = onnx.load(out / "bytes.onnx").graph.output
+        assert logits.type.tensor_type.elem_type == element

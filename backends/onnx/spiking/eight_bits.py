@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from snnc.backends.onnx.spiking.exact import is_diagonal
 from snnc.backends.onnx.spiking.requantise import Rescaling, find_rescaling, payload_edges
 from snnc.ir.codebooks import Binary, MultiSpike
 from snnc.ir.op import computes_integers
@@ -68,8 +69,8 @@ class Bytes:
     encoders: set[Node] = field(default_factory=set)
 
 
-def plan_bytes(graph: Graph, steps: int) -> Bytes:
-    """Return the plan for a run of so many steps."""
+def plan_bytes(graph: Graph, steps: int, *, single: bool = False) -> Bytes:
+    """Return the plan for a run of so many steps; `single`: real numbers are in single precision."""
     plan = Bytes()
     for node in graph:
         if node.op.name == "neuron" and (steps == 1 or graph.resolve(node)["reset"] == "restart"):
@@ -89,26 +90,37 @@ def plan_bytes(graph: Graph, steps: int) -> Bytes:
     for node in plan.fused:
         lay_as_bytes(node.result, plan, steps)
     plan.encoders = {
-        value.node for value in plan.zeros if value.node is not None and encodes(value.node, graph, steps)
+        value.node
+        for value in plan.zeros
+        if value.node is not None and encodes(value.node, graph, steps, single=single)
     }
     return plan
 
 
-def encodes(node: Node, graph: Graph, steps: int) -> bool:
-    """Tell whether a neuron is round(x / q) of an input, clipped, q a power of two: no quotient is rounded.
+def encodes(node: Node, graph: Graph, steps: int, *, single: bool) -> bool:
+    """Tell whether a neuron of a single step is round(x / q) of a real number, clipped.
 
-    It runs one step, or starts each from 0.
+    It must be an input and q a power of two, so that no quotient is rounded; in single precision all are.
     """
-    if node.op.name != "neuron" or node.operands[0].node is not None:
+    given = graph.resolve(node)
+    if node.op.name != "neuron" or computes_integers(node.op, given):
         return False
-    given, x = graph.resolve(node), node.operands[0].type
-    codebook, quantum = given["codebook"], given["quantum"]
     once = steps == 1 or given["reset"] == "restart"
-    plain = not any(given[name] for name in ("initial", "width", "level_axis"))
-    plain &= all(given[name] is None for name in ("bias", "scale", "negative", "charge"))
-    nearest = isinstance(codebook, MultiSpike) and codebook.rounding == "nearest"
+    plain = all(given[name] is None for name in ("bias", "scale", "negative", "width", "level_axis"))
+    if not (once and plain and rounds(given, single=single)):
+        return False
+    x, quantum = node.operands[0], given["quantum"]
     power = quantum.size == 1 and math.frexp(float(quantum.flat[0]))[0] == 0.5
-    return bool(x.dtype == "f32" and once and plain and nearest and power)
+    return bool(x.type.dtype == "f32" and (single or (x.node is None and power)))
+
+
+def rounds(given: Mapping[str, Any], *, single: bool) -> bool:
+    """Tell whether a neuron rounds to the nearest at first; `single`: whatever becomes of halves."""
+    codebook = given["codebook"]
+    if not isinstance(codebook, MultiSpike) or given["charge"] is not None:
+        return False
+    nearest = codebook.rounding == "nearest" and not given["initial"]
+    return nearest or (single and codebook.rounding == "floor" and given["initial"] == 0.5)
 
 
 def lay_as_bytes(value: Value, plan: Bytes, steps: int) -> None:
@@ -207,12 +219,9 @@ def skips(node: Node, neuron: Node, graph: Graph) -> Value | None:
     Channels that are always 0, as a pad fills in, may have any weight.
     """
     given = graph.resolve(node)
+    if node.op.name != "conv" or not is_diagonal(given) or byte_of_zero(node.operands[0]) is None:
+        return None
     (k,) = node.operands
-    if node.op.name != "conv" or given["weight"].shape[1:] != (1,) * (given["weight"].ndim - 1):
-        return None
-    plain = all(stride == 1 for stride in given["strides"]) and not any(given["pads"])
-    if not plain or byte_of_zero(k) is None or given["group"] != len(given["weight"]):
-        return None
     quantum = per_channel(graph.resolve(neuron)["quantum"], neuron, node)
     if quantum is None:
         return None

@@ -15,12 +15,12 @@ from snnc.backends.onnx.emit import EmittedModel, finished_model
 from snnc.backends.onnx.emitters import EMITTERS
 from snnc.backends.onnx.emitters.synapse import conv, linear
 from snnc.backends.onnx.spiking.codebook import QUANTISERS
-from snnc.backends.onnx.spiking.exact import EXACT_EMITTERS, synapse_in_digits
+from snnc.backends.onnx.spiking.exact import DOUBLE_EMITTERS, EXACT_EMITTERS, synapse_in_digits
 from snnc.backends.onnx.spiking.expectation import Expectation, means
 from snnc.backends.onnx.spiking.folding import can_fold
 from snnc.backends.onnx.spiking.integer_kernels import MOVED, encoded, integer_product, requantised
 from snnc.backends.onnx.spiking.neuron import Lif, Neuron, delay
-from snnc.backends.onnx.spiking.precision import Plan, is_moved, plan_precision
+from snnc.backends.onnx.spiking.precision import DOUBLE, Plan, is_moved, plan_precision
 from snnc.backends.onnx.spiking.streams import Streams, differences, prefix_sums
 from snnc.backends.onnx.spiking.units import in_units
 from snnc.ir.errors import BackendError, OptionError
@@ -129,8 +129,14 @@ class Unroller:
             return partial(integer_product, self.plan.bytes.zeros[node.operands[0]], carrier)
         if node.op.name in MOVED and is_moved(node, self.plan.bytes):
             return partial(MOVED[node.op.name], self.plan.bytes.zeros[node.result])
-        exact = EXACT_EMITTERS.get(node.op.name) if self.model.precision is not None else None
-        return exact or EMITTERS[node.op.name]
+        # numpy takes None for float64, so it is asked for first.
+        if self.model.precision is not None:
+            exact = EXACT_EMITTERS.get(node.op.name)
+            if exact is None and self.model.precision == DOUBLE:
+                exact = DOUBLE_EMITTERS.get(node.op.name)
+            if exact is not None:
+                return exact
+        return EMITTERS[node.op.name]
 
     def expectation(self, node: Node) -> None:
         """F of the means of all steps so far."""
@@ -287,7 +293,12 @@ STATEFUL: dict[str, Unroll] = {"neuron": Unroller.neuron, "lif": Unroller.lif, "
 
 
 def emit_spiking(
-    graph: Graph, steps: int, *, timed: frozenset[str] = frozenset(), sites: Sequence[Value] = ()
+    graph: Graph,
+    steps: int,
+    *,
+    timed: frozenset[str] = frozenset(),
+    sites: Sequence[Value] = (),
+    single: bool = False,
 ) -> SpikingModel:
     """Return the model that computes what the reference simulator's run of so many steps returns.
 
@@ -296,11 +307,11 @@ def emit_spiking(
     """
     if steps < 1:
         raise OptionError(f"cannot write {steps} time steps", help="give at least 1")
-    refuse_what_cannot_be_written(graph, steps)
+    refuse_what_cannot_be_written(graph, steps, single=single)
     factors: dict[Value, float] = {}
     if not graph.computes_integers:
         graph, sites, factors = in_units(graph, steps, sites)
-    plan = plan_precision(graph, steps)
+    plan = plan_precision(graph, steps, single=single)
     inputs = [value.name or "" for value in graph.inputs]
     model = ModelBuilder(graph, inputs, timed)
     site_names = [model.unique(f"site_{index}") for index in range(len(sites))]
@@ -343,14 +354,14 @@ def stepped(name: str, value: Value, steps: int, dtype: np.dtype[Any] | None = N
     return helper.make_tensor_value_info(name, info.type.tensor_type.elem_type, [steps, *dims])
 
 
-def refuse_what_cannot_be_written(graph: Graph, steps: int = 1) -> None:
+def refuse_what_cannot_be_written(graph: Graph, steps: int = 1, *, single: bool = False) -> None:
     """Raise `BackendError` with everything in the graph that this backend has no ONNX for."""
     if graph.coding != "rate":
         raise BackendError(
             f"the ONNX backend writes networks in rate coding, not in {graph.coding} coding",
             help="compile with --coding rate, or run this network with --backend reference",
         )
-    plan = plan_precision(graph, steps)
+    plan = plan_precision(graph, steps, single=single)
     problems = [
         f"{', '.join(node.origin) or node.op.name}: {why}"
         for node in graph

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from snnc.ir.ops.quantisation import along_axis
 from snnc.ir.shapes import normalise_axis
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from snnc.backends.onnx.builder import Emitter, ModelBuilder
     from snnc.ir.graph import Node
@@ -78,9 +78,28 @@ def integer_weight(model: ModelBuilder, node: Node, name: str) -> str:
     return model.add("Mul", [weight, model.number(2**exponent)]) if exponent else weight
 
 
+def is_diagonal(given: Mapping[str, Any]) -> bool:
+    """Tell whether a convolution multiplies every channel by one weight, as a residual connection does."""
+    weight, rest = given["weight"], given["weight"].shape[1:]
+    plain = all(stride == 1 for stride in given["strides"]) and not any(given["pads"])
+    return plain and given["group"] == len(weight) and rest == (1,) * len(rest)
+
+
 def convolution(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
+    given = model.graph.resolve(node)
+    if node.op.name == "conv" and is_diagonal(given):
+        return diagonal(model, node, inputs[0])
     weight = integer_weight(model, node, model.tensor(node, "weight"))
     return windowed(model, node, [inputs[0], weight, model.tensor(node, "bias")])
+
+
+def diagonal(model: ModelBuilder, node: Node, x: str) -> str:
+    """y = 2^e w x + b per channel, which takes a fraction of the time of Conv."""
+    given = model.graph.resolve(node)
+    shape = (-1, *(1,) * (given["weight"].ndim - 2))
+    weight = given["weight"].astype(np.int32).reshape(shape) << given["exponent"]
+    y = model.add("Mul", [x, model.constant(weight)])
+    return y if given["bias"] is None else model.add("Add", [y, model.constant(given["bias"].reshape(shape))])
 
 
 def linear(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
@@ -95,11 +114,13 @@ def dequantise(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
 
     def column(name: str) -> str:
         array = along_axis(given[name], given["axis"], rank)
-        return model.constant(array.astype(np.float64))
+        return model.constant(array.astype(model.precision))
 
     level = inputs[0]
     if given["zero_point"] is not None:
         level = model.add("Sub", [level, column("zero_point")])
+    if (given["scale"] == 1).all():
+        return level
     return model.add("Mul", [level, column("scale")])
 
 
@@ -156,6 +177,8 @@ EXACT_EMITTERS: dict[str, Emitter] = {
     "conv_transpose": convolution,
     "linear": linear,
     "dequantise": dequantise,
+}
+DOUBLE_EMITTERS: dict[str, Emitter] = {
     "erf": erf,
     "gelu": gelu,
     "layer_norm": layer_norm,

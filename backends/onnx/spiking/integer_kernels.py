@@ -87,8 +87,12 @@ def clipped(model: ModelBuilder, sent: str, neuron: Node, zero: int) -> str:
 
 def encoded(zero: int, model: ModelBuilder, neuron: Node, inputs: Sequence[str]) -> str:
     """The byte round(x / q) + z"""
-    quantum = model.constant(model.graph.resolve(neuron)["quantum"].reshape(()))
-    sent = model.add("QuantizeLinear", [inputs[0], quantum, byte(model, zero)])
+    quantum = model.graph.resolve(neuron)["quantum"]
+    if quantum.size == 1:
+        operands = [inputs[0], model.constant(quantum.reshape(()))]
+    else:
+        operands = [model.add("Div", [inputs[0], model.tensor(neuron, "quantum")]), one(model)]
+    sent = model.add("QuantizeLinear", [*operands, byte(model, zero)])
     return clipped(model, sent, neuron, zero)
 
 

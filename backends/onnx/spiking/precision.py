@@ -1,7 +1,8 @@
 """In which precision every node of a network of integers is written, so that none of them rounds.
 
 Whole numbers up to 2^24 are exact in single precision, in which onnxruntime is fastest; where a bound goes
-beyond, and for real numbers, it is double precision, as in the reference simulator.
+beyond, and for real numbers, it is double precision, as in the reference simulator. Real numbers, the host's,
+can be in single precision if asked for, as in networks of real weights.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ class Plan:
 
     `carries`: the element type of a stream (absent or None: its own). `computes`: the precision a node is
     written in. `digits`: synapses whose operands are cut into digits. `unsaturated`: neurons whose membranes
-    cannot reach the ends of their width during the run. `bytes`: what is written as integer kernels.
+    cannot reach the ends of their width during the run. `bytes`: what is written as integer kernels. `host`:
+    the precision of real numbers.
     """
 
     carries: dict[Value, np.dtype[Any] | None] = field(default_factory=dict)
@@ -71,10 +73,11 @@ class Plan:
     digits: dict[Node, Digits] = field(default_factory=dict)
     unsaturated: set[Node] = field(default_factory=set)
     bytes: Bytes = field(default_factory=Bytes)
+    host: np.dtype[Any] = DOUBLE
 
     def answers(self, value: Value) -> np.dtype[Any] | None:
         """Return the element type of an output (None: its own): the reference simulator's."""
-        return None if self.carries.get(value) is None else DOUBLE
+        return None if self.carries.get(value) is None else self.host
 
     def problem(self, node: Node) -> str | None:
         """Return why a node cannot be written exactly, or None."""
@@ -84,11 +87,11 @@ class Plan:
         return f"onnxruntime has no {node.op.name} in double precision, which a network of integers needs"
 
 
-def plan_precision(graph: Graph, steps: int) -> Plan:
-    """Return the plan for a run of so many steps."""
-    plan = Plan()
+def plan_precision(graph: Graph, steps: int, *, single: bool = False) -> Plan:
+    """Return the plan for a run of so many steps, with real numbers in double or in single precision."""
+    plan = Plan(host=SINGLE if single else DOUBLE)
     if graph.computes_integers:
-        plan.bytes = plan_bytes(graph, steps)
+        plan.bytes = plan_bytes(graph, steps, single=single)
         Planner(graph, steps, plan).run()
     return plan
 
@@ -160,7 +163,9 @@ class Planner:
             return self._of_synapse(node, given)
         if node.op.name == "constant" or (node.op.name in KEEPING and not node.expect):
             return DOUBLE if DOUBLE in read or (whole and self.ranges[node.result].size > EXACT) else SINGLE
-        return SINGLE if whole and self._stays_exact(node) else DOUBLE
+        if not whole:
+            return self.plan.host
+        return SINGLE if self._stays_exact(node) else DOUBLE
 
     def _stays_exact(self, node: Node) -> bool:
         """Tell whether nothing that a node of whole numbers adds up goes beyond 2^24."""
@@ -186,6 +191,8 @@ class Planner:
         x = self.ranges.get(node.operands[0], ANY)
         if whole and membrane_bound(given, x, self.steps) < 2 ** ((given["width"] or 0) - 1):
             self.plan.unsaturated.add(node)
+        if not whole and node.op.name == "neuron":
+            return self.plan.host
         return SINGLE if whole and judges_exactly(given, x) else DOUBLE
 
 

@@ -36,13 +36,15 @@ class OnnxSimulator:
     """Runs a network as the reference simulator does, as one ONNX model per number of steps.
 
     `threads` bounds the processor cores (0: one per core). As many chunks of samples run side by side, each
-    on one core; with fewer samples than cores, all cores share one chunk.
+    on one core; with fewer samples than cores, all cores share one chunk. `single`: real numbers of a network
+    of integers are in single precision.
     """
 
     group = GROUP
 
-    def __init__(self, graph: Graph, *, threads: int = 0) -> None:
-        refuse_what_cannot_be_written(graph)
+    def __init__(self, graph: Graph, *, threads: int = 0, single: bool = False) -> None:
+        refuse_what_cannot_be_written(graph, single=single)
+        self.single = single
         self.graph = graph
         self.threads = threads or os.cpu_count() or 1
         self._models: dict[tuple[int, frozenset[str], bool], SpikingModel] = {}
@@ -100,7 +102,7 @@ class OnnxSimulator:
         key = steps, timed, watched
         if key not in self._models:
             sites = [node.result for node in self._spiking] if watched else []
-            self._models[key] = emit_spiking(self.graph, steps, timed=timed, sites=sites)
+            self._models[key] = emit_spiking(self.graph, steps, timed=timed, sites=sites, single=self.single)
         return self._models[key]
 
     def _session(self, steps: int, timed: frozenset[str], watched: bool, threads: int) -> RuntimeModel:
