@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-from onnx import TensorProto
 import pytest
+from onnx import TensorProto
 
 import snnc as library
 from tests.harness import run_onnxruntime
