@@ -60,6 +60,13 @@ def convolutional(b: Tower, x: str) -> str:
     return b("Add", x, y)
 
 
+def residual(b: Tower, x: str) -> str:
+    """A convolution added to spikes before a ReLU6, without which depth would overflow: 3 nodes."""
+    y = b("Conv", x, b.weight(WIDTH, WIDTH, 1, 1), kernel_shape=[1, 1])
+    bounds = (b.constant(np.float32(bound)) for bound in (0, 6))
+    return b("Clip", b("Add", y, x), *bounds)
+
+
 def chain(b: Tower, x: str) -> str:
     """A ReLU and a linear layer, all that a machine of integers knows: 3 nodes."""
     return b.linear(b("Relu", x))
@@ -75,6 +82,7 @@ def quantised(b: Tower, x: str) -> str:
 BLOCKS: dict[str, tuple[Callable[[Tower, str], str], Sequence[int]]] = {
     "transformer": (transformer, (TOKENS, WIDTH)),
     "convolutional": (convolutional, (WIDTH, SIDE, SIDE)),
+    "residual": (residual, (WIDTH, SIDE, SIDE)),
     "chain": (chain, (WIDTH,)),
     "quantised": (quantised, (WIDTH,)),
 }
