@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import snnc
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 # Extras for people who work on snnc itself: nothing it does for its users needs them.
 FOR_DEVELOPERS = ("dev", "docs", "fuzz")
@@ -61,7 +61,8 @@ class Health:
 
 def examine() -> Health:
     """Look at everything; nothing is written."""
-    packages = tuple(package_of(text) for text in requirements())
+    modules = modules_by_package()
+    packages = tuple(package_of(text, modules) for text in requirements())
     broken = [package for package in packages if package.extra is None and package.problem]
     started = time.perf_counter()
     trial = None if broken else try_network()
@@ -100,7 +101,7 @@ def read(requirement: str) -> tuple[str, str, str | None]:
     return found["name"], found["wanted"].replace(" ", ""), found["extra"]
 
 
-def package_of(requirement: str) -> Package:
+def package_of(requirement: str, modules: Mapping[str, Sequence[str]]) -> Package:
     """Look for a package, and import it: many are there and still do not load."""
     name, wanted, extra = read(requirement)
     try:
@@ -109,7 +110,7 @@ def package_of(requirement: str) -> Package:
         remedy = "snnc" if extra is None else f"'snnc[{extra}]'"
         return Package(name, wanted, extra, None, f"not installed (pip install {remedy})")
     problem = None if fits(version, wanted) else f"{version} is not {wanted}"
-    for module in () if problem else modules(name):
+    for module in () if problem else modules.get(normal(name), ()):
         try:
             import_module(module)
         except Exception as error:  # noqa: BLE001  a broken package may fail in any way: that is the answer
@@ -117,15 +118,17 @@ def package_of(requirement: str) -> Package:
     return Package(name, wanted, extra, version, problem)
 
 
-def modules(name: str) -> list[str]:
-    """Return the modules to import that a distribution brings."""
-    normal = re.sub(r"[-_.]+", "_", name).lower()
-    brought = [
-        module
-        for module, homes in metadata.packages_distributions().items()
-        if any(re.sub(r"[-_.]+", "_", home).lower() == normal for home in homes)
-    ]
-    return [module for module in brought if module.lower() == normal]
+def modules_by_package() -> dict[str, list[str]]:
+    """Return the module to import of every installed package that is named like one of its modules."""
+    found: dict[str, list[str]] = {}
+    for module, homes in metadata.packages_distributions().items():  # which reads the records of them all
+        for home in {normal(home) for home in homes} & {module.lower()}:
+            found.setdefault(home, []).append(module)
+    return found
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "_", name).lower()
 
 
 def fits(version: str, wanted: str) -> bool:
