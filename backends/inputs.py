@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from snnc.ir.graph import Graph, Value
     from snnc.ir.kernel_types import Array
+    from snnc.ir.shapes import Shape
 
 
 def check_inputs(graph: Graph, inputs: Array | Mapping[str, Array]) -> dict[str, Array]:
@@ -91,7 +93,8 @@ def _checked(value: Value, array: Array) -> Array:
     if not fits:
         raise DataError(
             f"input {value.name!r} has shape {show_shape(tuple(array.shape))}; the network takes "
-            f"{show_shape(wanted.shape)}, or T x {show_shape(wanted.shape)} where it varies in time"
+            f"{show_shape(wanted.shape)}, or T x {show_shape(wanted.shape)} where it varies in time",
+            help=other_layout(array.shape, wanted.shape),
         )
     if is_timed(value, array) and not (isinstance(wanted, SpikeType) or wanted.is_real):
         raise DataError(
@@ -112,6 +115,20 @@ def _checked(value: Value, array: Array) -> Array:
         raise DataError(f"input {value.name!r} holds {array.dtype}, which is not numbers")
     with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
         return array.astype(target)
+
+
+def other_layout(found: tuple[int, ...], wanted: Shape) -> str | None:
+    """Say how to arrange data that hold the same numbers in another shape; None if they do not."""
+    sample = wanted[1:]
+    if wanted[:1] != (Batch(),) or not sample:
+        return None
+    if found == sample:
+        return "samples come first: x[None] is one sample"
+    if len(sample) > 1 and found[1:] == (*sample[1:], sample[0]):
+        return "channels come first: numpy.moveaxis(x, -1, 1)"
+    if found[1:] and math.prod(found[1:]) == math.prod(size for size in sample if isinstance(size, int)):
+        return f"reshape it: x.reshape(-1, {', '.join(map(str, sample))})"
+    return None
 
 
 def _batch_of(value: Value, array: Array) -> int | None:

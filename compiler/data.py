@@ -252,9 +252,14 @@ def _read(path: Path) -> dict[str, Array]:
     if path.is_dir():
         raise DataError("this is a folder, not a data file", where=str(path))
     if not path.is_file():
-        raise DataError("there is no such data file", where=str(path))
+        missing = "this is not a regular file" if path.exists() else "there is no such data file"
+        raise DataError(missing, where=str(path))
     if path.suffix not in (".npy", ".npz"):
-        raise DataError("data files are .npz or .npy", where=str(path))
+        raise DataError(
+            "data files are .npz or .npy",
+            where=str(path),
+            help='numpy.savez("data.npz", x=samples, y=labels) writes one',
+        )
     if path.stat().st_size == 0:
         raise DataError("the file is empty", where=str(path))
     arrays = read_arrays(path)

@@ -37,6 +37,7 @@ MAX_DIRECTORY = 4096  # bytes; three entries take less than a quarter
 _END = 22  # bytes of the record that ends a zip without comment
 _END_MARK, _END64_MARK = b"PK\x05\x06", b"PK\x06\x07"
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
+HDF5 = b"\x89HDF\r\n\x1a\n"  # how such a file begins
 _ENCRYPTED = 0x41  # flag bits: encryption, strong encryption
 
 
@@ -87,6 +88,10 @@ def _read_text(path: Path, file: BinaryIO) -> LoadedNetwork:
     # The first field of an ONNX model, its version, has the tag 8.
     if path.suffix == ".onnx" or content[:1] == b"\x08":
         raise ArchiveError("this is an ONNX model, not a .sir file", help=f"compile it: snnc compile {path}")
+    if content.startswith(HDF5):
+        raise ArchiveError(
+            "this is an HDF5 file, not a .sir file", help=f"if it is a NIR graph: snnc compile {path}"
+        )
     if len(content) > MAX_TEXT:
         raise ArchiveError(f"the text is longer than {MAX_TEXT} bytes", help="save it as an archive")
     return LoadedNetwork(parse_graph(_decode(content, "the file"), name=str(path)), {})
@@ -138,6 +143,8 @@ def _members(file: IO[bytes], whole: Content) -> dict[str, zipfile.ZipInfo]:
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, struct.error) as error:
         raise ArchiveError(f"the archive is damaged: {error}") from error
     counts = Counter(info.orig_filename for info in infos)
+    if counts and all(name.endswith(".npy") for name in counts):
+        raise ArchiveError("this is a .npz file of arrays, not a .sir file")
     for name in MEMBERS:
         if not counts[name]:
             raise ArchiveError(f"the archive has no member {name}")

@@ -98,6 +98,8 @@ def write_npz(file: BinaryIO, arrays: Mapping[str, Array]) -> None:
 
 def check_target(path: str | Path) -> Path:
     """Return the real path to write, or refuse one where a new file cannot take its place."""
+    if str(path) == "-":
+        raise OutputError("results go to files, not to standard output", help="name a file")
     target = Path(os.path.realpath(path))
     if target.is_symlink():
         raise OutputError(f"{path} cannot be written: it is one of links in a circle", help="name a file")

@@ -76,20 +76,25 @@ class TorchSimulator:
         return Run(outputs)
 
 
+def devices() -> str:
+    """Say which devices there are."""
+    return (
+        "this PyTorch can use cpu and cuda" if torch.cuda.is_available() else "this PyTorch can use cpu only"
+    )
+
+
 def open_device(name: str) -> torch.device:
     """Return a device; `BackendError` if this machine, or this PyTorch, does not have it."""
     try:
         device = torch.device(name)
         if device.type not in GROUP_BYTES:
-            raise BackendError(f"there is no device {name!r} for networks", help="give cpu or cuda")
+            raise BackendError(f"there is no device {name!r} for networks", help=devices())
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         if isinstance(error, BackendError):
             raise
         reason = str(error).splitlines()[0]
-        raise BackendError(
-            f"the device {name!r} cannot be used: {reason}", help="give cpu or cuda"
-        ) from error
+        raise BackendError(f"the device {name!r} cannot be used: {reason}", help=devices()) from error
     return device
 
 

@@ -12,6 +12,7 @@ import io
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -33,7 +34,7 @@ from snnc.cli import (
     verify,
 )
 from snnc.cli.choice import question_after
-from snnc.cli.failures import reported_failures
+from snnc.cli.failures import reported_failures, the_last_word
 
 COMMANDS = (
     check.check,
@@ -67,9 +68,13 @@ class Commands(click.Group):
             ctx.fail(f"No such command {args[0]!r}." + question_after(args[0], self.commands))
         return super().resolve_command(ctx, args)
 
-    def invoke(self, ctx: click.Context) -> object:
+    def main(self, *arguments: Any, **named: Any) -> Any:
         open_streams_that_are_closed()
         escape_what_cannot_be_encoded()
+        with the_last_word():  # on --help and --version, which come before any command
+            return super().main(*arguments, **named)
+
+    def invoke(self, ctx: click.Context) -> object:
         with reported_failures():
             return super().invoke(ctx)
 

@@ -11,6 +11,7 @@ from snnc.cli import completion
 from snnc.cli.choice import Choice
 from snnc.cli.options import (
     FILE,
+    MAX_RECORDED_STEPS,
     DataOptions,
     check_network_name,
     check_writable,
@@ -81,7 +82,7 @@ class MethodOption(click.Option):
 @click.option(
     "-T",
     "--steps",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=MAX_RECORDED_STEPS),
     default=4,
     show_default=True,
     metavar="T",

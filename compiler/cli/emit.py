@@ -9,6 +9,7 @@ import click
 from snnc.cli import completion
 from snnc.cli.options import (
     FILE,
+    MAX_RECORDED_STEPS,
     check_writable,
     decode_option,
     example,
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
 @click.option(
     "-T",
     "--steps",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=MAX_RECORDED_STEPS),
     metavar="T",
     help="Time steps the model takes.  [default: as recorded in NET, else 4]",
 )

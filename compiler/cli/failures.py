@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import signal
+import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -78,6 +79,20 @@ def reported_failures() -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.EPIPE:  # the reader of our output has seen enough; click ends quietly
             raise
-        place = f"\n  --> {error.filename}" if error.filename is not None else ""
-        show_error(f"error[file]: {error.strerror or error}{place}")
+        show_os_error(error)
         raise Exit(USERS_PROBLEM) from error
+
+
+@contextmanager
+def the_last_word() -> Iterator[None]:
+    """End the process with a message where writing fails outside of any command."""
+    try:
+        yield
+    except OSError as error:
+        show_os_error(error)
+        sys.exit(USERS_PROBLEM)
+
+
+def show_os_error(error: OSError) -> None:
+    place = f"\n  --> {error.filename}" if error.filename is not None else ""
+    show_error(f"error[file]: {error.strerror or error}{place}")

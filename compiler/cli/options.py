@@ -201,6 +201,8 @@ class DataOptions:
         scale = numbers("--scale", self.scale, "1")
         if len(scale) > 1:
             raise OptionError(f"--scale takes one number, not {len(scale)}")
+        if scale[0] == 0:
+            raise OptionError("--scale 0 makes every sample 0", help="1 leaves them as they are")
         std = numbers("--std", self.std, "")
         if any(value <= 0 for value in std):
             raise OptionError(f"--std {self.std} is not positive throughout", help="data are divided by it")

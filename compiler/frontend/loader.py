@@ -106,7 +106,8 @@ def _parse(path: Path) -> onnx.ModelProto:
     if path.is_dir():
         raise ModelError("this is a folder, not an ONNX file", where=where)
     if not path.is_file():
-        raise ModelError("there is no such model file", where=where)
+        missing = "this is not a regular file" if path.exists() else "there is no such model file"
+        raise ModelError(missing, where=where)
     size = path.stat().st_size
     if size == 0:
         raise ModelError("the file is empty", where=where)

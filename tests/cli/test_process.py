@@ -83,6 +83,15 @@ def test_a_stream_that_was_never_open(closed: str, compiled: Path) -> None:
     assert "Traceback" not in failing.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["run", "--help"], ["ops"]])
+def test_an_output_that_is_full(words: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "snnc", *words]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (result.returncode, result.stderr) == (1, "error[file]: No space left on device\n")
+
+
 def test_any_encoding() -> None:
     result = python("-m", "snnc", "ops", "softmax", PYTHONIOENCODING="latin-1")
     assert result.returncode == 0, result.stderr
