@@ -13,6 +13,7 @@ WHEELS := .wheels
 PYTHONS ?= python3.11 python3.12 python3.13
 REAL_BIN := $(REAL)/venv/bin
 ALTERNATIVES := .alternatives
+PUBLISHED := .published
 FUZZ_SECONDS ?= 60
 FUZZ_SEED ?= 0
 NIR := .nir
@@ -24,7 +25,7 @@ export PIP_NO_INPUT := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test real lava laws wheels bench growth sparsity results methods integers ablation conformance nir reference docs alternatives fuzz clean FORCE
+.PHONY: help demo test real lava laws wheels bench growth sparsity results methods integers ablation conformance nir reference docs alternatives published fuzz clean FORCE
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -92,6 +93,9 @@ conformance: $(VENV)/installed-dev  ## run ONNX's own node tests (docs/conforman
 alternatives: $(ALTERNATIVES)/installed  ## compare with SpikingJelly and sinabs (docs/comparison.md)
 	$(ALTERNATIVES)/venv/bin/python benchmarks/alternatives/compare.py --parts build/comparison --write docs/comparison.md
 
+published: $(PUBLISHED)/installed  ## which published models can be imported (docs/published-models.md)
+	HF_HUB_OFFLINE=1 $(PUBLISHED)/venv/bin/python -P benchmarks/published.py --write docs/published-models.md
+
 reference: $(VENV)/installed  ## write the reference pages from the code (docs/reference)
 	$(BIN)/python -m snnc.reference --write docs/reference
 
@@ -107,7 +111,7 @@ wheels: $(WHEELS)/installed  ## build the wheel and try it on every Python there
 	$(WHEELS)/venv/bin/python -m tests.wheels $(WHEELS) $(PYTHONS)
 
 clean:  ## remove what make made
-	rm -rf build dist $(VENV) $(REAL) $(LAVA) $(WHEELS) $(NIR) $(ALTERNATIVES) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist $(VENV) $(REAL) $(LAVA) $(WHEELS) $(NIR) $(ALTERNATIVES) $(PUBLISHED) .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find $(SOURCES) tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -154,6 +158,12 @@ $(ALTERNATIVES)/installed: pyproject.toml $(VENV)/modules
 	$(PYTHON) -m venv $(ALTERNATIVES)/venv
 	$(ALTERNATIVES)/venv/bin/python -m pip install --quiet '.[fast]' torch==2.13.0 sinabs==3.1.3
 	$(ALTERNATIVES)/venv/bin/python -m pip install --quiet torch==2.13.0 'spikingjelly[nir]==2.0.0'
+	@touch $@
+
+# Its own PyTorch: the one that this torchvision was built for.
+$(PUBLISHED)/installed: pyproject.toml $(VENV)/modules
+	$(PYTHON) -m venv $(PUBLISHED)/venv
+	$(PUBLISHED)/venv/bin/python -m pip install --quiet . torch==2.15.0 torchvision==0.29.2 transformers==5.23.0 onnxscript
 	@touch $@
 
 $(WHEELS)/installed:
