@@ -43,6 +43,26 @@ def integer(x: str, out: str, *, zero_point: bool) -> list[NodeProto]:
     ]
 
 
+def windows(x: str, out: str) -> list[NodeProto]:
+    """MatMulInteger of what every output sees, the channels last."""
+    views = [
+        helper.make_node("Slice", [f"{out}.padded", f"from{i}{j}", f"to{i}{j}", "axes"], [f"{out}.{i}{j}"])
+        for i in range(3)
+        for j in range(3)
+    ]
+    return [
+        helper.make_node("Transpose", [x], [f"{out}.last"], perm=[0, 2, 3, 1]),
+        helper.make_node("Pad", [f"{out}.last", "around", "zero"], [f"{out}.padded"]),
+        *views,
+        helper.make_node("Concat", [view.output[0] for view in views], [f"{out}.seen"], axis=3),
+        helper.make_node("MatMulInteger", [f"{out}.seen", "matrix"], [f"{out}.whole"]),
+        helper.make_node("Cast", [f"{out}.whole"], [f"{out}.real"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", [f"{out}.real"], [f"{out}.sums"], perm=[0, 3, 1, 2]),
+        *neuron(f"{out}.sums", f"{out}.k"),
+        helper.make_node("Cast", [f"{out}.k"], [out], to=TensorProto.UINT8),
+    ]
+
+
 def rescaled(x: str, out: str) -> list[NodeProto]:
     """QLinearConv: 8 bits of round(sum * (1/q)), no membrane."""
     operands = [x, "one", "zero", "w", "one", "zero_w", "q", "zero"]
@@ -84,14 +104,21 @@ def neuron(sums: str, out: str) -> list[NodeProto]:
     ]
 
 
-def session(write: Any, inputs: type, weight: Any) -> onnxruntime.InferenceSession:
+def session(write: Any, inputs: type, weight: Any, size: int = 0) -> onnxruntime.InferenceSession:
     names = ["x", *(f"k{layer}" for layer in range(LAYERS))]
     nodes = [node for x, out in pairwise(names) for node in write(x, out)]
     constants = {
         "w": weight, "q": np.float32(QUANTUM), "lo": np.float32(0), "hi": np.float32(PAYLOAD),
         "zero": np.uint8(128 if weight.dtype == np.uint8 else 0), "zero_w": np.int8(0), "one": np.float32(1),
     }  # fmt: skip
-    if weight.ndim == 2:
+    if weight.ndim == 4:
+        constants |= {f"from{i}{j}": np.array([i, j]) for i in range(3) for j in range(3)}
+        constants |= {f"to{i}{j}": np.array([size + i, size + j]) for i in range(3) for j in range(3)}
+        constants |= {
+            "axes": np.array([1, 2]), "around": np.array([0, 1, 1, 0, 0, 1, 1, 0]),
+            "matrix": np.ascontiguousarray(weight.transpose(2, 3, 1, 0)).reshape(-1, len(weight)),
+        }  # fmt: skip
+    else:
         size = len(weight)
         constants |= {
             "kernel": np.ascontiguousarray(weight.T)[:, :, None, None],
@@ -122,6 +149,7 @@ def compare(channels: int, size: int, batch: int) -> tuple[float, dict[str, Sequ
         "Conv": (session(single, np.float32, w.astype(np.float32)), k.astype(np.float32)),
         "ConvInteger, int8": (session(partial(integer, zero_point=False), np.uint8, w), k),
         "ConvInteger, uint8": (session(partial(integer, zero_point=True), np.uint8, shifted), k),
+        "MatMulInteger": (session(windows, np.uint8, w, size), k),
         "QLinearConv": (session(rescaled, np.uint8, w), k),
     }
     return in_turns(variants)

@@ -41,5 +41,8 @@ def test_integer_kernels_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "TURN_SECONDS", 0.001)
     milliseconds, ratios = kernels.compare(4, 6, 1)
     assert milliseconds > 0
-    assert list(ratios) == ["ConvInteger, int8", "ConvInteger, uint8", "QLinearConv"]
+    assert list(ratios) == ["ConvInteger, int8", "ConvInteger, uint8", "MatMulInteger", "QLinearConv"]
+    milliseconds, ratios = kernels.compare_linear(8, 3)
+    assert milliseconds > 0
+    assert list(ratios) == ["MatMulInteger", "QLinearConv"]
     del sys.modules["speed"], sys.modules["kernels"]

@@ -150,6 +150,31 @@ def test_linear_layers(shape: tuple[int, ...], encoder: str, steps: int) -> None
     assert_identical(graph, {"x": samples(graph, 5)}, steps)
 
 
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize(
+    ("kernel", "geometry"),
+    [
+        ((3, 3), {"pads": (1, 1, 1, 1)}),
+        ((3, 2), {"pads": (2, 0, 1, 1), "strides": (2, 1), "dilations": (1, 3)}),
+        ((1, 1), {}),
+        ((1, 1), {"strides": (2, 3)}),
+    ],
+    ids=["padded", "uneven", "pointwise", "pointwise strided"],
+)
+def test_convolutions_of_several_steps(
+    kernel: tuple[int, int], geometry: dict[str, Any], encoder: str
+) -> None:
+    """Windows, channels last, times a matrix of integers; a membrane adds the sums up."""
+    net = Narrow("windows", kernel[1])
+    k = net.encode(net.input(32, 6, 7), ENCODERS[encoder])
+    current = net.synapse("conv", k, 130, 32, *kernel, bias=5000, exponent=2, **geometry)
+    net.answer(net.fires(current, MultiSpike(0, 255, "floor"), initial=0.5), "y")
+    net.answer(current, "sums")
+    graph = net.done()
+    assert len(plan_bytes(graph, 3).products) == 1
+    assert_identical(graph, {"x": samples(graph, 3)}, 3)
+
+
 @given(
     theta=st.lists(st.integers(1, 2**12).map(lambda half: 2 * half), min_size=4, max_size=4),
     bias=st.integers(0, 2**14),

@@ -32,8 +32,9 @@ LARGEST_PAIR = 2**15 - 1
 LARGEST_SUM = 2**31 - 1
 # What moves bytes as they are.
 MOVES = frozenset({"reshape", "transpose", "slice", "max_pool", "expand", "pad"})
-# Products of so many weights are faster as integers, with what it takes to turn sums into real numbers.
-LEAST_WEIGHTS = 2**12
+# Products of so many weights are faster as integers, with what it takes to turn sums into real numbers; those
+# of convolutions with so many, inputs and outputs (benchmarks/kernels.py).
+LEAST_WEIGHTS, LEAST_CHANNELS = 2**12, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Fused:
 @dataclass(slots=True)
 class Bytes:
     """`zeros`: streams that lie as bytes, and the byte of payload 0. `fused`: neurons written with their
-    synapses, which are `absorbed`. `products`: linear layers written as integer products, for readers of
+    synapses, which are `absorbed`. `products`: synapses written as integer products, for readers of
     sums. `encoders`: neurons of one step that a quantiser to bytes computes exactly.
     """
 
@@ -79,7 +80,7 @@ def plan_bytes(graph: Graph, steps: int, *, single: bool = False) -> Bytes:
                 plan.fused[node] = fused
                 plan.absorbed.update(between(node, fused))
     for node in graph:
-        if node.op.name == "linear" and node not in plan.absorbed and pays(node, graph):
+        if node not in plan.absorbed and pays(node, graph):
             plan.products.add(node)
     for fused in plan.fused.values():
         lay_as_bytes(fused.synapse.operands[0], plan, steps)
@@ -172,9 +173,12 @@ def multiplies_bytes(node: Node, graph: Graph) -> bool:
 
 
 def pays(node: Node, graph: Graph) -> bool:
-    """Tell whether a linear layer is faster as an integer product, and exact."""
-    weight = graph.resolve(node)["weight"]
-    if weight.size < LEAST_WEIGHTS or not multiplies_bytes(node, graph):
+    """Tell whether a linear layer or convolution is faster as an integer product, and exact."""
+    given = graph.resolve(node)
+    if node.op.name not in ("linear", "conv") or not is_windowed(node, given):
+        return False
+    few = node.op.name == "conv" and (given["group"] > 1 or min(given["weight"].shape[:2]) < LEAST_CHANNELS)
+    if few or given["weight"].size < LEAST_WEIGHTS or not multiplies_bytes(node, graph):
         return False
     least, most = sums(node, graph)
     return bool(max(-least.min(), most.max()) <= LARGEST_SUM)

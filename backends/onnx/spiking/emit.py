@@ -121,7 +121,7 @@ class Unroller:
 
     def emitter(self, node: Node) -> Emitter:
         """Return how a node without memory is written."""
-        if node in self.plan.digits:
+        if node in self.plan.digits and node not in self.plan.bytes.products:
             return partial(synapse_in_digits, self.plan.digits[node])
         if node in self.plan.bytes.products:
             carrier = self.plan.carries[node.result]

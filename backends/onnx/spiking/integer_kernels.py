@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snnc.backends.onnx.spiking.eight_bits import MIDDLE
+from snnc.ir.shapes import static_dim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,17 +46,49 @@ def from_bytes(model: ModelBuilder, payload: str, zero: int) -> str:
 def integer_product(
     zero: int, carrier: np.dtype[Any], model: ModelBuilder, node: Node, inputs: Sequence[str]
 ) -> str:
-    """2^e W k + b as MatMulInteger; the sums become real numbers of the given type, all of them exact."""
-    given = model.graph.resolve(node)
-    weight = model.constant(np.ascontiguousarray(given["weight"].T), "weight")
-    operands = [inputs[0], weight, *([byte(model, zero)] if zero else [])]
-    total = model.add("MatMulInteger", operands)
+    """2^e W k + b as MatMulInteger; the sums become real numbers of the given type, all of them exact.
+
+    A convolution multiplies windows, the channels last.
+    """
+    given, (x,) = model.graph.resolve(node), inputs
+    convolves = node.op.name == "conv"
+    if convolves:
+        x = windows(model, node, zero, x)
+    matrix = np.moveaxis(given["weight"], 0, -1)
+    matrix = np.moveaxis(matrix, 0, -2) if convolves else matrix
+    weight = model.constant(np.ascontiguousarray(matrix).reshape(-1, len(given["weight"])), "weight")
+    total = model.add("MatMulInteger", [x, weight, *([byte(model, zero)] if zero else [])])
     with model.computing(carrier):
         total = model.cast(total, carrier)
         if given["exponent"]:
             total = model.add("Mul", [total, model.number(2 ** given["exponent"])])
         bias = model.tensor(node, "bias")
-        return model.add("Add", [total, bias]) if bias else total
+        total = model.add("Add", [total, bias]) if bias else total
+    return model.add("Transpose", [total], perm=[0, 3, 1, 2]) if convolves else total
+
+
+def windows(model: ModelBuilder, node: Node, zero: int, x: str) -> str:
+    """[N, I, H, W] -> what every output of a convolution sees: [N, H', W', kh kw I]."""
+    given = model.graph.resolve(node)
+    x = model.add("Transpose", [x], perm=[0, 2, 3, 1])
+    if any(given["pads"]):
+        top, left, bottom, right = given["pads"]
+        around = model.ints([0, top, left, 0, 0, bottom, right, 0])
+        x = model.add("Pad", [x, around, byte(model, zero)])
+    sizes, kernel = node.result.type.shape[2:], given["weight"].shape[2:]
+    strides, dilations = (tuple(given[name]) or (1, 1) for name in ("strides", "dilations"))
+    if kernel == strides == (1, 1):
+        return x
+    views = []
+    for row, column in np.ndindex(*kernel):
+        first = [row * dilations[0], column * dilations[1]]
+        ends = [
+            start + (static_dim(size, "a row or column") - 1) * stride + 1
+            for start, size, stride in zip(first, sizes, strides, strict=True)
+        ]
+        ranges = [model.ints(numbers) for numbers in (first, ends, (1, 2), strides)]
+        views.append(model.add("Slice", [x, *ranges]))
+    return model.add("Concat", views, axis=3) if len(views) > 1 else views[0]
 
 
 def requantised(
