@@ -1,9 +1,10 @@
-"""Say what the time of the ONNX backend and of the reference simulator goes into, by operator.
+"""Say what the time of every backend goes into, by operator.
 
     python benchmarks/hotspots.py [--batch 16] [--steps 4] [--write PAGE]
 
-On one thread: onnxruntime's own profile, and the time between two calls of an observer, which the reference
-simulator tells of every node. Operators with less than a fiftieth of the time are one row.
+On one thread: onnxruntime's own profile of the ONNX backend; of the others the time between two calls of an
+observer, which the reference simulator tells of every node, and the fast backend of the last node of every
+stretch. Operators with less than a fiftieth of the time are added up.
 """
 
 from __future__ import annotations
@@ -40,12 +41,9 @@ class Stopwatch:
         self.last = now
 
 
-def reference(graph: snnc.Graph, inputs: dict[str, Array], steps: int) -> Counter[str]:
+def observed(simulator: Any, inputs: dict[str, Array], steps: int) -> Counter[str]:
     """Return seconds by op of the graph."""
-    import snnc
-
-    simulator = snnc.Simulator(graph, threads=1)
-    simulator.run(inputs, steps)
+    simulator.run(inputs, steps, observers=[Stopwatch()])
     watch = Stopwatch()
     for _ in range(RUNS):
         watch.last = time.perf_counter()
@@ -104,6 +102,9 @@ def main() -> None:
     import subjects
     from page import markdown, put
 
+    import snnc
+    from snnc.backends.fast import FastSimulator
+
     rows = []
     for network in subjects.NETWORKS:
         if network.missing:
@@ -111,8 +112,12 @@ def main() -> None:
             continue
         graph = network.compiled()
         inputs = network.inputs(graph, options.batch)
-        for name, profile in (("reference", reference), ("onnx", onnx)):
-            rows.append([network.name, name, row(profile(graph, inputs, options.steps))])
+        found = {
+            "reference": observed(snnc.Simulator(graph, threads=1), inputs, options.steps),
+            "fast": observed(FastSimulator(graph, threads=1), inputs, options.steps),
+            "onnx": onnx(graph, inputs, options.steps),
+        }
+        rows += [[network.name, name, row(seconds)] for name, seconds in found.items()]
     table = markdown(["network", "backend", "per cent of the time"], rows)
     print(table)
     if options.write:

@@ -219,7 +219,7 @@ def limit_table(figures: dict[str, Any], machine: Machine) -> tuple[list[str], l
         )
         work = sum(one.multiply_accumulates * batch * (1 if one.invariant else steps) for one in found)
         over = [times["ANN"] / ann]
-        over += [times.get(name, 0) / (integer if "integers" in name else single) for name in backends]
+        over += [times.get(name, 0) / (integer if "int8" in name else single) for name in backends]
         cells = [f"{work / 1e9:.3g}", f"{single:.3g}", f"{integer:.3g}"]
         rows.append([network, str(batch), str(steps), *cells, *(f"{x:.1f}" if x else "" for x in over)])
     order = list(figures["layers"])

@@ -49,7 +49,6 @@ BACKENDS = (
     Backend("reference", snnc.Simulator),
     Backend("fast", FastSimulator),
     Backend("onnx", OnnxSimulator),
-    Backend("onnx, integers", OnnxSimulator, {"target": "int8", "host_nodes": True}),
     Backend("onnx, int8", partial(OnnxSimulator, single=True), {"target": "int8", "host_nodes": True}),
 )
 
