@@ -53,7 +53,7 @@ real: $(VENV)/installed-dev $(REAL)/minilm.onnx  ## test on a pretrained sentenc
 	$(BIN)/python -m pytest -m real
 
 laws: $(VENV)/installed-dev  ## hold random networks to the laws (NETWORKS=1000)
-	$(BIN)/python -m pytest tests/generated/test_random.py --networks $(NETWORKS) --timeout 0
+	$(BIN)/python -m pytest tests/generated/test_random.py tests/generated/test_random_spiking.py --networks $(NETWORKS) --timeout 0
 
 lava: $(VENV)/installed-dev  ## run every network in Lava and compare with the simulator (installs Lava)
 	$(BIN)/python tests/lava/environment.py $(LAVA) $(LAVA_PYTHON)

@@ -151,7 +151,7 @@ class ModelBuilder:
         self._append(helper.make_node("Identity", [value], [name], f"{name}:Identity"))
 
     def finish(self, results: Collection[str]) -> None:
-        """Keep the nodes that these results need, the first time step's in front.
+        """Keep the nodes and constants that these results need, the first time step's in front.
 
         onnxruntime starts from what was written last and goes back along the newest operand first. In this
         order it runs all steps of one layer, whose weights and membranes are in the cache, before the next.
@@ -163,6 +163,9 @@ class ModelBuilder:
                 kept.append(node)
         kept.reverse()
         self.nodes = sorted(kept, key=lambda node: self._latest[node.output[0]])
+        # onnxruntime refuses the array of a weight that no node of the model reads.
+        self.initializers = [one for one in self.initializers if one.name in needed]
+        self.weights = {name: array for name, array in self.weights.items() if name in needed}
 
     # Constants and weights.
 

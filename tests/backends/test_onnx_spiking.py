@@ -423,3 +423,15 @@ def test_watched_spikes_are_payloads_whatever_their_unit() -> None:
     for site, start in zip(emitted.sites, range(len(spiking)), strict=True):
         expected = [array for _, array in recorder.seen[start :: len(spiking)]]
         np.testing.assert_array_equal(found[site], np.stack(expected))
+
+
+def test_what_no_output_needs_is_not_written() -> None:
+    """A neuron that nobody reads, and the table it looks its payloads up in."""
+    b = Builder(N, 3, 4, 4)
+    one = np.ones((1, 1, 1, 1), np.float32)
+    b("neuron", b.x, codebook=MultiSpike(-15, 15, "burst"), quantum=one)
+    graph = b.outputs(y=b("mul", b.x, 0.5))
+    assert_identical(graph, {"x": dyadic(2, 3, 4, 4)})
+    emitted = emit_spiking(graph, STEPS)
+    assert not emitted.weights
+    assert len(emitted.model.graph.initializer) <= 2
