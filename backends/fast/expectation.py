@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from snnc.backends.fast.kernels.expectation import (
-    add_and_divide,
-    add_to,
-    difference,
-    divided_difference,
-    scaled_difference,
-)
+from snnc.backends.fast.kernels.expectation import add_to, difference, divide, multiply, reduce
 from snnc.ir.op import Role
 
 if TYPE_CHECKING:
@@ -33,7 +27,8 @@ class FastExpectation:
     """O(t) = t F(S(t)/t) - (t-1) F(S(t-1)/(t-1)), as the reference has it.
 
     `streams` are the operands, `result` what is written; `means` is memory for S(t)/t of the `moving` ones,
-    as large as they are, where F needs it.
+    as large as they are, where F needs it. Of the `moving` operands `totals` are S already; with
+    `sends_totals` the result is t F(S(t)/t).
     """
 
     membrane = None
@@ -47,18 +42,22 @@ class FastExpectation:
         streams: Sequence[Array],
         result: Array,
         means: Sequence[Array],
+        totals: frozenset[int] = frozenset(),
+        sends_totals: bool = False,
     ) -> None:
         self._unscaled = is_unscaled(node, moving)
         self._power = len(moving) - 1 if node.op.role is Role.MULTILINEAR else 0
-        self._moving = [streams[index].reshape(-1) for index in moving]
         self._result = result.reshape(-1)
-        self._sums = [np.empty_like(streams[index]) for index in moving]
-        self._flat_sums = [total.reshape(-1) for total in self._sums]
-        self._means = [mean.reshape(-1) for mean in means]
-        self._previous = np.empty_like(self._result)
+        sums = [streams[index] if index in totals else np.empty_like(streams[index]) for index in moving]
+        added = [place for place, index in enumerate(moving) if index not in totals]
+        self._added = [(sums[place].reshape(-1), streams[moving[place]].reshape(-1)) for place in added]
+        self._means = [
+            (total.reshape(-1), mean.reshape(-1)) for total, mean in zip(sums, means, strict=False)
+        ]
+        self._previous = None if sends_totals else np.empty_like(self._result)
         read = list(streams)
         self._evaluate_first = bound(model, read, result)
-        for index, array in zip(moving, self._sums if self._unscaled else means, strict=True):
+        for index, array in zip(moving, sums if self._unscaled else means, strict=True):
             read[index] = array
         self._evaluate = bound(model, read, result)
 
@@ -66,23 +65,26 @@ class FastExpectation:
         if t == 1:
             self._evaluate_first()
             if not last:
-                for total, x in zip(self._flat_sums, self._moving, strict=True):
+                for total, x in self._added:
                     np.copyto(total, x)
-                np.copyto(self._previous, self._result)
+                if self._previous is not None:
+                    np.copyto(self._previous, self._result)
             return
         time = self._result.dtype.type(t)
-        if self._unscaled:
-            for total, x in zip(self._flat_sums, self._moving, strict=True):
-                add_to(total, x)
-        else:
-            for total, x, mean in zip(self._flat_sums, self._moving, self._means, strict=True):
-                add_and_divide(total, x, mean, time)
+        for total, x in self._added:
+            add_to(total, x)
+        for total, mean in self._means:
+            divide(total, mean, time)
         self._evaluate()
+        self._scale(time)
+
+    def _scale(self, time: np.floating[Any]) -> None:
+        """Make t F(S/t) of what was evaluated, and the difference of it, where that is wanted."""
         if not self._unscaled:
-            scaled_difference(self._result, self._previous, time)
+            multiply(self._result, time)
         elif self._power:
-            divided_difference(self._result, self._previous, time**self._power)
-        else:
+            reduce(self._result, time**self._power)
+        if self._previous is not None:
             difference(self._result, self._previous)
 
 

@@ -40,9 +40,19 @@ class FusedExpectation:
 
     membrane = None
 
-    def __init__(self, node: Node, attributes: Mapping[str, Any], x: Array, result: Array) -> None:
+    def __init__(
+        self,
+        node: Node,
+        attributes: Mapping[str, Any],
+        x: Array,
+        result: Array,
+        *,
+        reads_totals: bool = False,
+        sends_totals: bool = False,
+    ) -> None:
         self._kernel: Callable[..., None] = getattr(functions, node.op.name)
-        self._first = np.empty(0, np.float32), np.empty(0, np.float32)
+        self._nothing = np.empty(0, np.float32)
+        self._keeps = not reads_totals, not sends_totals
         self._kept: tuple[Array, Array] | None = None
         self._x, self._result = x.reshape(-1), result.reshape(-1)
         self._more: tuple[Any, ...] = ()
@@ -52,8 +62,9 @@ class FusedExpectation:
 
     def step(self, t: int, last: bool) -> None:
         if self._kept is None and not (last and t == 1):
-            self._kept = np.empty_like(self._x), np.empty_like(self._x)
-        kept = self._first if self._kept is None else self._kept
+            total, previous = (np.empty_like(self._x) if one else self._nothing for one in self._keeps)
+            self._kept = total, previous
+        kept = (self._nothing, self._nothing) if self._kept is None else self._kept
         self._kernel(self._x, *kept, self._result, np.float32(t), t == 1, last, *self._more)
 
 

@@ -52,6 +52,8 @@ class FastNeuronState(NeuronState):
         dtype: np.dtype[Any],
         *,
         whole: bool = False,
+        reads_totals: bool = False,
+        sends_totals: bool = False,
     ) -> None:
         super().__init__(attributes, where, whole=whole)
         self.shape, self.dtype = shape, dtype
@@ -65,7 +67,7 @@ class FastNeuronState(NeuronState):
             quantiser=quantiser_of(self.codebook),
             signed=payload.lo < 0,
             first=True,
-            reset=RESETS[self.reset],
+            reset=kernels.TOTALS if reads_totals else RESETS[self.reset],
             start=self.start is not None,
             bias=self.bias is not None,
             quantum=not self.normalised,
@@ -74,12 +76,20 @@ class FastNeuronState(NeuronState):
             saturates=self.limits is not None,
             by_element=by_element,
             in_place=False,
+            reads_totals=reads_totals,
+            sends_totals=sends_totals,
         )
         self._kernels: dict[tuple[bool, bool, bool], Callable[..., None]] = {}
 
     @staticmethod
     def compiles(attributes: dict[str, Any]) -> bool:
         return attributes["level_axis"] is None
+
+    @staticmethod
+    def takes_totals(attributes: dict[str, Any]) -> bool:
+        """Tell whether it can read and send totals (`snnc.backends.fast.totals`)."""
+        plain = attributes["reset"] == "subtract" and attributes["width"] is None
+        return FastNeuronState.compiles(attributes) and plain
 
     def step(self, t: int, operands: Sequence[Array], last: bool) -> Array:
         x = np.ascontiguousarray(operands[0], self.dtype)

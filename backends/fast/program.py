@@ -13,6 +13,7 @@ from snnc.backends.fast.memory import Arena, Lifetime, bytes_of, dtype_of, plan,
 from snnc.backends.fast.neuron import FastNeuronState
 from snnc.backends.fast.partition import Stretch, partition
 from snnc.backends.fast.stretch import open_stretch
+from snnc.backends.fast.totals import totals
 from snnc.backends.fast.units import KernelUnit, NeuronUnit, SessionUnit, StateUnit
 from snnc.backends.reference.program import decode, invariant_values, keep_freed_memory, make_state
 from snnc.backends.reference.state import PureState
@@ -46,6 +47,7 @@ class Code:
             model = self._open(unit)
             if model is not None:
                 self.models[unit] = model
+        self.totals = set() if watched else totals(graph, self.invariant, self._sources())
         self.events: dict[Stretch | Node, EventLayer] = {}
         for unit in self.partition.repeated:
             layer = event_layer(graph, unit) if isinstance(unit, Stretch) else None
@@ -54,6 +56,21 @@ class Code:
 
     def moving(self, node: Node) -> list[int]:
         return [index for index, value in enumerate(node.operands) if value not in self.invariant]
+
+    def reads_totals(self, node: Node) -> frozenset[int]:
+        return frozenset(index for index, value in enumerate(node.operands) if value in self.totals)
+
+    def _sources(self) -> dict[Node, str]:
+        """Return the nodes that can read and send totals, and what they are."""
+        found = {}
+        for unit in self.partition.repeated:
+            if isinstance(unit, Stretch):
+                continue
+            if unit.expect and (unit in self.models or is_fused(self.graph, unit, self.moving(unit))):
+                found[unit] = "expect"
+            elif unit.op.name == "neuron" and FastNeuronState.takes_totals(self.graph.resolve(unit)):
+                found[unit] = "neuron"
+        return found
 
     def _open(self, unit: Stretch | Node) -> RuntimeModel | None:
         """Return the session of a unit; None if it has none, or onnxruntime has no kernel for it."""
@@ -107,7 +124,8 @@ class Program:
     def _lay_out(self) -> int:
         """Give every stream its place; return the bytes of all of them, of sums and of membranes."""
         code, batch = self.code, self.batch
-        kept = [*code.graph.inputs, *(value for unit in code.partition.once for value in unit.results)]
+        once = (value for unit in code.partition.once for value in unit.results)
+        kept = [*code.graph.inputs, *once, *(value for value in code.totals if is_neuron(value.node))]
         for value in kept:
             self._streams[value] = np.zeros(shape_of(value, batch), dtype_of(value))
         places = Places(code, batch)
@@ -126,33 +144,55 @@ class Program:
         return size + sum(self._streams[value].nbytes for value in kept) + remembered
 
     def _unit(self, unit: Stretch | Node) -> Unit:
-        code, streams = self.code, self._streams
-        model = code.models.get(unit)
         if isinstance(unit, Stretch):
-            if model is None:
-                return KernelUnit(code.graph, unit, self.batch, streams)
-            reads, results = ([streams[value] for value in side] for side in (unit.reads, unit.results))
-            dense = SessionUnit(bound(model, reads, *results))
-            layer = code.events.get(unit)
-            return dense if layer is None else EventUnit(layer, dense, *reads, *results)
-        operands, result = [streams[value] for value in unit.operands], streams[unit.result]
-        if model is not None:
-            return FastExpectation(
-                unit,
-                code.moving(unit),
-                model=model,
-                streams=operands,
-                result=result,
-                means=self._means[unit],
-            )
+            return self._stretch(unit)
+        code = self.code
         attributes = fill_batch(code.graph.resolve(unit), self.batch)
-        if is_fused(code.graph, unit, code.moving(unit)):
-            return FusedExpectation(unit, attributes, operands[0], result)
+        if unit in code.models or is_fused(code.graph, unit, code.moving(unit)):
+            return self._expectation(unit, attributes)
+        operands, result = [self._streams[value] for value in unit.operands], self._streams[unit.result]
         if is_compiled(unit, attributes):
             (x,) = operands
-            state = FastNeuronState(attributes, str(attributes["site"]), x.shape, x.dtype)
+            state = FastNeuronState(
+                attributes,
+                str(attributes["site"]),
+                x.shape,
+                x.dtype,
+                reads_totals=unit.operands[0] in code.totals,
+                sends_totals=unit.result in code.totals,
+            )
             return NeuronUnit(state, x, x if np.may_share_memory(x, result) else result)
         return StateUnit(make_state(unit, attributes, code.invariant), operands, result)
+
+    def _stretch(self, stretch: Stretch) -> Unit:
+        code, streams = self.code, self._streams
+        model = code.models.get(stretch)
+        if model is None:
+            return KernelUnit(code.graph, stretch, self.batch, streams)
+        reads, results = ([streams[value] for value in side] for side in (stretch.reads, stretch.results))
+        dense = SessionUnit(bound(model, reads, *results))
+        layer = code.events.get(stretch)
+        return dense if layer is None else EventUnit(layer, dense, *reads, *results)
+
+    def _expectation(self, node: Node, attributes: dict[str, Any]) -> Unit:
+        code, result = self.code, self._streams[node.result]
+        operands = [self._streams[value] for value in node.operands]
+        sends_totals = node.result in code.totals
+        if node not in code.models:
+            reads_totals = node.operands[0] in code.totals
+            return FusedExpectation(
+                node, attributes, operands[0], result, reads_totals=reads_totals, sends_totals=sends_totals
+            )
+        return FastExpectation(
+            node,
+            code.moving(node),
+            model=code.models[node],
+            streams=operands,
+            result=result,
+            means=self._means[node],
+            totals=code.reads_totals(node),
+            sends_totals=sends_totals,
+        )
 
     def run(self, inputs: Mapping[str, Array], steps: int, observers: Sequence[Observer] = ()) -> list[Array]:
         """Step the samples from the first step; return per output the decoded values [T, …].
@@ -218,6 +258,8 @@ class Places:
         died = last_reads(code)
         for index, unit in enumerate(units):
             for value in results_of(unit):
+                if value in code.totals and is_neuron(value.node):
+                    continue
                 end = died.get(value, index)
                 place = self._current_of(unit, index, died)
                 if place is None:
@@ -266,14 +308,18 @@ def results_of(unit: Stretch | Node) -> tuple[Value, ...]:
     return unit.results if isinstance(unit, Stretch) else (unit.result,)
 
 
+def is_neuron(node: Node | None) -> bool:
+    return node is not None and node.op.name == "neuron"
+
+
 def remembered_bytes(unit: Stretch | Node, code: Code, batch: int) -> int:
     """Return the bytes of a node's memory: its membrane, or its sums and its last value."""
     if isinstance(unit, Stretch):
         return 0
     if not unit.expect:
         return bytes_of(unit.result, batch)
-    sums = [unit.operands[index] for index in code.moving(unit)]
-    return sum(bytes_of(value, batch) for value in (*sums, unit.result))
+    remembered = [unit.operands[index] for index in code.moving(unit)] + [unit.result]
+    return sum(bytes_of(value, batch) for value in remembered if value not in code.totals)
 
 
 def is_compiled(node: Node, attributes: dict[str, Any]) -> bool:

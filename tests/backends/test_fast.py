@@ -41,6 +41,7 @@ from snnc.backends.fast.kernels.quantisers import burst
 from snnc.backends.fast.memory import Lifetime, plan
 from snnc.backends.fast.neuron import FastNeuronState
 from snnc.backends.fast.partition import Stretch, partition
+from snnc.backends.fast.program import Code
 from snnc.backends.fast.simulator import even_group
 from snnc.backends.reference.program import invariant_values
 
@@ -309,6 +310,51 @@ def test_what_is_alive_at_the_same_time_does_not_overlap() -> None:
                 assert start >= other_start + other.size or other_start >= start + one.size
     alive = max(sum(one.size for one in lifetimes if one.first <= t <= one.last) for t in range(20))
     assert size < 1.5 * alive + 64 * 60
+
+
+def attention() -> Graph:
+    """A product of spikes, scaled, through softmax, to spikes; and around it a neuron with a bias."""
+    b = Builder(N, 4, 6)
+    one = {"codebook": MultiSpike(-15, 15), "quantum": np.full((1, 1, 1), 0.125, np.float32), "initial": 0.3}
+    left, right = b("neuron", b.x, **one), b("neuron", b("mul", b.x, 0.5), **one)
+    product = b("matmul", left, b("transpose", right, perm=(0, 2, 1)), expect=True)
+    soft = b("softmax", b("mul", product, 0.25), axis=2, expect=True)
+    spikes = b("neuron", b("reshape", soft, shape=(N, 2, 8)), **one)
+    pooled = b("max", spikes, b("mul", spikes, 0.5), expect=True)
+    biased = b("neuron", b("gelu", pooled, expect=True), **one, bias=np.full((1, 1, 1), 0.25, np.float32))
+    return b.outputs(y=spikes, z=biased)
+
+
+def test_totals_go_from_what_remembers_to_what_remembers() -> None:
+    graph = attention()
+    code = Code(graph, frozenset({"x"}), watched=False, threads=1)
+    kept = [node.op.name for node in graph if node.result in code.totals]
+    # The transposed spikes and the scaled product on the way are totals too; the output and what is read
+    # twice are not, nor what a neuron with a bias reads.
+    assert kept == ["neuron", "neuron", "transpose", "matmul", "mul", "softmax", "reshape", "max"]
+    assert not Code(graph, frozenset({"x"}), watched=True, threads=1).totals
+
+
+@pytest.mark.parametrize("steps", [1, 2, 6])
+def test_totals_change_no_payload(steps: int) -> None:
+    found, wanted = run_both(attention(), {"x": dyadic(steps, 6, 4, 6)}, steps)
+    for name, array in wanted.items():
+        off = np.abs(found[name] - array) > 1e-5
+        assert off.mean() < 0.01, name
+
+
+def test_a_neuron_of_totals_rounds_as_one_of_currents() -> None:
+    attributes = attributes_of(MultiSpike(-7, 7, "burst"), initial=0.25, quantum=np.full((1, 1), 0.5, "f4"))
+    currents = dyadic(6, 3, 5)
+    plain = NeuronState(attributes, "x")
+    ours = FastNeuronState(
+        attributes, "x", (3, 5), np.dtype(np.float32), reads_totals=True, sends_totals=True
+    )
+    y, sent = np.full((3, 5), np.nan, np.float32), np.zeros((3, 5), np.float32)
+    for t in range(1, 7):
+        ours.step_into(t, currents[:t].sum(axis=0, dtype=np.float32), y, last=False)
+        sent += plain.step(t, [currents[t - 1].copy()], False)
+        np.testing.assert_array_equal(y, sent)
 
 
 # Compiled networks.

@@ -18,11 +18,24 @@ def add_to(total: Array, x: Array) -> None:
 
 
 @compiled
-def add_and_divide(total: Array, x: Array, mean: Array, t: float) -> None:
-    """S(t) = S(t-1) + x(t); mean = S(t) / t."""
-    for j in range(total.size):
-        total[j] += x[j]
-        mean[j] = total[j] / t
+def divide(x: Array, y: Array, t: float) -> None:
+    """y = x / t."""
+    for j in range(y.size):
+        y[j] = x[j] / t
+
+
+@compiled
+def reduce(y: Array, t: float) -> None:
+    """y = y / t: with one name for one array, the loop needs no proof that two do not overlap."""
+    for j in range(y.size):
+        y[j] = y[j] / t
+
+
+@compiled
+def multiply(y: Array, t: float) -> None:
+    """y = t y."""
+    for j in range(y.size):
+        y[j] = y[j] * t
 
 
 @compiled
@@ -30,23 +43,5 @@ def difference(value: Array, previous: Array) -> None:
     """O(t) = F - previous; previous = F."""
     for j in range(value.size):
         now = value[j]
-        value[j] = now - previous[j]
-        previous[j] = now
-
-
-@compiled
-def divided_difference(value: Array, previous: Array, divisor: float) -> None:
-    """O(t) = F / divisor - previous; previous = F / divisor."""
-    for j in range(value.size):
-        now = value[j] / divisor
-        value[j] = now - previous[j]
-        previous[j] = now
-
-
-@compiled
-def scaled_difference(value: Array, previous: Array, t: float) -> None:
-    """O(t) = t F - previous; previous = t F."""
-    for j in range(value.size):
-        now = value[j] * t
         value[j] = now - previous[j]
         previous[j] = now

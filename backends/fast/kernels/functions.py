@@ -1,7 +1,8 @@
 """Expectation nodes of GELU, layer norm and softmax: sums, function and difference in one call.
 
-All of single precision. `total` is S, `previous` t F(S/t) of the step before; with `first` there is neither,
-and with `last` nothing is kept.
+All of single precision and of flat arrays. `total` is S, `previous` t F(S/t) of the step before; with
+`first` there is neither, with `last` nothing is kept. An empty `total` means that x is S, an empty `previous`
+that y is t F(S/t).
 """
 
 from __future__ import annotations
@@ -26,21 +27,10 @@ LN2_LOW = f(np.log(2) - 355 / 512)
 
 @compiled
 def gelu(x: Array, total: Array, previous: Array, y: Array, t: Any, first: bool, last: bool) -> None:
-    """The arrays are flat."""
-    if first:
-        for j in range(y.size):
-            y[j] = gelu_of(x[j])
-        if not last:
-            for j in range(y.size):
-                total[j] = x[j]
-                previous[j] = y[j]
-        return
+    begin(x, total, y, t, first, last)
     for j in range(y.size):
-        s = total[j] + x[j]
-        total[j] = s
-        now = gelu_of(s / t) * t
-        y[j] = now - previous[j]
-        previous[j] = now
+        y[j] = gelu_of(y[j])
+    finish(y, previous, t, first, last)
 
 
 @compiled
@@ -58,7 +48,7 @@ def layer_norm(
     x: Array, total: Array, previous: Array, y: Array, t: Any, first: bool, last: bool,
     rows: Array, gamma: Array, beta: Array, epsilon: Any,
 ) -> None:  # fmt: skip
-    """The arrays are flat; `rows` is y as [rows, length], gamma and beta are [length]."""
+    """`rows` is y as [rows, length]; gamma and beta are [length]."""
     begin(x, total, y, t, first, last)
     count = f(rows.shape[1])
     for row in range(rows.shape[0]):
@@ -75,48 +65,55 @@ def layer_norm(
 def softmax(
     x: Array, total: Array, previous: Array, y: Array, t: Any, first: bool, last: bool, rows: Array
 ) -> None:
-    """The arrays are flat; `rows` is y as [rows, length]."""
+    """`rows` is y as [rows, length]."""
     begin(x, total, y, t, first, last)
     for row in range(rows.shape[0]):
         largest = max_of(rows, row)
         for j in range(rows.shape[1]):
-            rows[row, j] = exponential(rows[row, j] - largest)
+            rows[row, j] = rows[row, j] - largest
+    for j in range(y.size):
+        y[j] = exponential(y[j])
+    for row in range(rows.shape[0]):
         scale = f(1) / sum_of(rows, row)
         for j in range(rows.shape[1]):
             rows[row, j] = rows[row, j] * scale
     finish(y, previous, t, first, last)
 
 
-# Rows are given by their number: a slice of its own would be counted, twice per row.
-
-
 @compiled
 def begin(x: Array, total: Array, y: Array, t: Any, first: bool, last: bool) -> None:
     """S(t) = S(t-1) + x(t); y = S(t) / t."""
-    if not first:
+    if first:
+        for j in range(y.size):
+            y[j] = x[j]
+        if not last:
+            for j in range(total.size):
+                total[j] = x[j]
+    elif total.size:
         for j in range(y.size):
             s = total[j] + x[j]
             total[j] = s
             y[j] = s / t
-        return
-    for j in range(y.size):
-        y[j] = x[j]
-    if not last:
+    else:
         for j in range(y.size):
-            total[j] = x[j]
+            y[j] = x[j] / t
 
 
 @compiled
 def finish(y: Array, previous: Array, t: Any, first: bool, last: bool) -> None:
     """O(t) = t F - previous in the place of F."""
-    if not first:
+    if first:
+        if not last:
+            for j in range(previous.size):
+                previous[j] = y[j]
+    elif previous.size:
         for j in range(y.size):
             now = y[j] * t
             y[j] = now - previous[j]
             previous[j] = now
-    elif not last:
+    else:
         for j in range(y.size):
-            previous[j] = y[j]
+            y[j] = y[j] * t
 
 
 @compiled

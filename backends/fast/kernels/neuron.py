@@ -17,8 +17,8 @@ from snnc.backends.fast.kernels.quantisers import clipped, payload
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# What becomes of the membrane.
-NOTHING, SUBTRACT, ZERO, RESTART = range(4)
+# What becomes of the membrane: there is none; or what was taken from all currents is added up in its place.
+NOTHING, SUBTRACT, ZERO, RESTART, TOTALS = range(5)
 # Rows of the parameters.
 START, BIAS, QUANTUM, NEGATIVE, SCALE, ROWS = range(6)
 # Entries of the limits.
@@ -31,6 +31,8 @@ class Form:
 
     `first`: v(0) takes the membrane's place; with reset `NOTHING` there is no membrane. `by_element`:
     parameters vary along the innermost loop. `in_place`: the result takes the place of the current.
+    `reads_totals`: x is what all currents add up to; with reset `TOTALS` v is q (k(1) + … + k(t-1)) - v(0).
+    `sends_totals`: y is what all spikes add up to.
     """
 
     quantiser: int
@@ -45,6 +47,8 @@ class Form:
     saturates: bool
     by_element: bool
     in_place: bool
+    reads_totals: bool = False
+    sends_totals: bool = False
 
 
 @cache
@@ -54,11 +58,10 @@ def neuron_kernel(form: Form) -> Callable[..., None]:
     `parameters` are [ROWS, channels]; row i has those of channel i mod channels, or, by element, element j
     has those of channel j.
     """
-    quantiser, signed, reset = form.quantiser, form.signed, form.reset
-    start, bias = form.first and form.start, form.bias
-    adds, saturates = not form.first, form.saturates
+    quantiser, signed, reset, adds = form.quantiser, form.signed, form.reset, not form.first
+    start, bias, saturates = form.first and form.start, form.bias, form.saturates
     quantum, negative, scale, by_element = form.quantum, form.negative, form.scale, form.by_element
-    in_place = form.in_place
+    in_place, reads_totals, sends_totals = form.in_place, form.reads_totals, form.sends_totals and adds
 
     def step(x: Any, y: Any, v: Any, parameters: Any, limits: Any, channels: int) -> None:
         lo, hi, dead_zone = limits[LO], limits[HI], limits[DEAD_ZONE]
@@ -71,7 +74,9 @@ def neuron_kernel(form: Form) -> Callable[..., None]:
             current = sent if in_place else x[row]
             for j in range(sent.size):
                 c = j if by_element else channel
-                m = membrane[j] + current[j] if adds else current[j]
+                m, before = current[j], membrane[j] if adds else -starts[c]
+                if adds:
+                    m = m - before if reads_totals else before + m
                 m = m + starts[c] if start else m
                 m = m + biases[c] if bias else m
                 m = clipped(m, least, largest) if saturates else m
@@ -79,12 +84,22 @@ def neuron_kernel(form: Form) -> Callable[..., None]:
                 u = u / negatives[c] if negative and u < 0 else u
                 k = payload(u, quantiser, signed, lo, hi, dead_zone)
                 k = k * negatives[c] if negative and k < 0 else k
-                if reset == SUBTRACT:
-                    membrane[j] = m - (quanta[c] * k if quantum else k)
-                elif reset == ZERO:
-                    membrane[j] = m if k == 0 else k * 0
-                elif reset == RESTART:
-                    membrane[j] = starts[c]
-                sent[j] = k * scales[c] if scale else k
+                if reset:
+                    taken = quanta[c] * k if quantum else k
+                    membrane[j] = remainder(m, k, taken, before, starts[c], reset)
+                k = k * scales[c] if scale else k
+                sent[j] = sent[j] + k if sends_totals else k
 
     return compiled(step)
+
+
+@compiled
+def remainder(m: Any, k: Any, taken: Any, before: Any, start: Any, reset: int) -> Any:
+    """Return what the membrane's place holds after a step."""
+    if reset == SUBTRACT:
+        return m - taken
+    if reset == TOTALS:
+        return before + taken
+    if reset == ZERO:
+        return m if k == 0 else k * 0
+    return start
