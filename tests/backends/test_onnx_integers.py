@@ -203,6 +203,37 @@ def test_sums_beyond_24_bits_are_exact(op: str, exponent: int) -> None:
     assert_identical(graph, networks.samples(graph, 2), 2)
 
 
+@pytest.mark.parametrize("exponent", [None, 3])
+@pytest.mark.parametrize(
+    ("kernel", "geometry"),
+    [
+        ((1, 1), {}),
+        ((2, 2), {"strides": (2, 2)}),
+        ((2, 4), {"strides": (1, 2), "pads": (1, 0, 0, 3)}),
+        ((3, 2), {}),
+        ((2, 2), {"dilations": (2, 1)}),
+    ],
+    ids=["factor", "average", "padded", "six elements", "dilated"],
+)
+def test_factors_and_averages(
+    kernel: tuple[int, int], geometry: dict[str, Any], exponent: int | None
+) -> None:
+    """Residual connections and pooling: a product, and a mean over 2^n elements, per channel; else Conv."""
+    net = networks.Builder("depthwise")
+    spikes = net.encode(net.input(3, 6, 7))
+    weight = np.array([127, -1, 60], np.int8)[:, None, None, None]
+    bias = np.array([5, -70000, 0], np.int32)
+    given = {"weight": np.broadcast_to(weight, (3, 1, *kernel)).copy(), "exponent": exponent, "bias": bias}
+    current = net.add("conv", spikes, group=3, **given, **geometry)
+    net.answer(current)
+    graph = net.done()
+    assert_identical(graph, networks.samples(graph, 3), 2)
+    kinds = {node.op_type for node in emit_spiking(graph, 2).model.graph.node}
+    plain = kernel == (3, 2) or "dilations" in geometry
+    assert ("Conv" in kinds) == plain
+    assert ("AveragePool" in kinds) == (not plain and kernel != (1, 1))
+
+
 @given(x=st.integers(-(2**31), 2**31 - 1), most=st.integers(2, 2**20))
 def test_digits_hold_a_number(x: int, most: int) -> None:
     digits = Digits.of(2**31, most)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from snnc.backends.onnx.builder import Emitter, ModelBuilder
     from snnc.ir.graph import Node
+    from snnc.ir.kernel_types import Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +86,41 @@ def is_diagonal(given: Mapping[str, Any]) -> bool:
     return plain and given["group"] == len(weight) and rest == (1,) * len(rest)
 
 
+def is_average(given: Mapping[str, Any]) -> bool:
+    """Tell whether a convolution adds up windows of 2^n elements of every channel, all with one weight."""
+    weight: Array = given["weight"]
+    window = weight[0].size
+    equal = (
+        weight.shape[1] == 1 and (weight.reshape(len(weight), -1) == weight.reshape(-1, window)[:, :1]).all()
+    )
+    undilated = all(dilation == 1 for dilation in given["dilations"])
+    return bool(
+        weight.ndim == 4 and given["group"] == len(weight) and equal and undilated and window.bit_count() == 1
+    )
+
+
 def convolution(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
-    given = model.graph.resolve(node)
+    given, (x,) = model.graph.resolve(node), inputs
     if node.op.name == "conv" and is_diagonal(given):
-        return diagonal(model, node, inputs[0])
+        return scaled(model, node, x)
+    if node.op.name == "conv" and is_average(given):
+        kernel = given["weight"].shape[2:]
+        window = {"kernel_shape": kernel, "strides": given["strides"], "pads": given["pads"]}
+        mean = model.add("AveragePool", [x], **window, count_include_pad=1)
+        return scaled(model, node, mean, math.prod(kernel))
     weight = integer_weight(model, node, model.tensor(node, "weight"))
-    return windowed(model, node, [inputs[0], weight, model.tensor(node, "bias")])
+    return windowed(model, node, [x, weight, model.tensor(node, "bias")])
 
 
-def diagonal(model: ModelBuilder, node: Node, x: str) -> str:
-    """y = 2^e w x + b per channel, which takes a fraction of the time of Conv."""
+def scaled(model: ModelBuilder, node: Node, x: str, times: int = 1) -> str:
+    """y = times 2^e w x + b per channel, which takes a fraction of the time of Conv.
+
+    A mean over 2^n whole numbers is exact in single precision where their sum is.
+    """
     given = model.graph.resolve(node)
     shape = (-1, *(1,) * (given["weight"].ndim - 2))
-    weight = given["weight"].astype(np.int32).reshape(shape) << given["exponent"]
+    first = given["weight"].reshape(len(given["weight"]), -1)[:, 0]
+    weight = times * (first.astype(np.int32).reshape(shape) << given["exponent"])
     y = model.add("Mul", [x, model.constant(weight)])
     return y if given["bias"] is None else model.add("Add", [y, model.constant(given["bias"].reshape(shape))])
 
