@@ -63,8 +63,9 @@ class FastSimulator:
         check_steps(self.graph, arrays, steps)
         timed = timed_inputs(self.graph, arrays)
         threads = 1 if observers else self.threads
-        size = even_group(batch_size_of(self.graph, arrays), self.group, threads)
-        groups = list(split_batches(self.graph, arrays, size))
+        samples = batch_size_of(self.graph, arrays)
+        size = even_group(samples, self.group, threads)
+        groups = [arrays] if size >= samples else list(split_batches(self.graph, arrays, size))
         code = self._code(timed, bool(observers), 1)
 
         def run_group(group: dict[str, Array]) -> list[Array]:
