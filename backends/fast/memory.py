@@ -31,26 +31,32 @@ class Lifetime:
 
 
 def plan(lifetimes: Sequence[Lifetime]) -> tuple[list[int], int]:
-    """Return an offset for each, and the bytes that all of them take: the large ones first, each as low as
-    what is alive meanwhile leaves room for it."""
+    """Return an offset for each, and the bytes that all of them take.
+
+    In the order in which they begin, the large ones first, each goes into the smallest gap between those
+    that are alive.
+    """
     offsets = [0] * len(lifetimes)
-    placed: list[int] = []
-    for index in sorted(range(len(lifetimes)), key=lambda i: -lifetimes[i].size):
-        one = lifetimes[index]
-        taken = sorted(
-            (offsets[other], offsets[other] + aligned(lifetimes[other].size))
-            for other in placed
-            if lifetimes[other].meets(one)
-        )
-        offset = 0
-        for start, end in taken:
-            if offset + aligned(one.size) <= start:
-                break
-            offset = max(offset, end)
-        offsets[index] = offset
-        placed.append(index)
-    ends = (offset + aligned(one.size) for offset, one in zip(offsets, lifetimes, strict=True))
-    return offsets, max(ends, default=0)
+    alive: list[tuple[int, int, int]] = []  # offset, end, last unit
+    total = 0
+    for index in sorted(range(len(lifetimes)), key=lambda one: (lifetimes[one].first, -lifetimes[one].size)):
+        lifetime = lifetimes[index]
+        alive = [one for one in alive if one[2] >= lifetime.first]
+        size = aligned(lifetime.size)
+        offset = smallest_gap(alive, size)
+        alive = sorted([*alive, (offset, offset + size, lifetime.last)])
+        offsets[index], total = offset, max(total, offset + size)
+    return offsets, total
+
+
+def smallest_gap(alive: Sequence[tuple[int, int, int]], size: int) -> int:
+    """Return where the smallest gap that is large enough begins, else the end."""
+    start, fitting = 0, []
+    for offset, end, _ in alive:
+        if offset - start >= size:
+            fitting.append((offset - start, start))
+        start = max(start, end)
+    return min(fitting)[1] if fitting else start
 
 
 def aligned(size: int) -> int:
