@@ -91,19 +91,18 @@ def measure(
         try:
             own = network.compiled(**backend.options) if backend.options else graph
             simulator = backend.simulator(own, threads=threads)
+            for t in steps:
+                opening: float | None = clock(partial(simulator.run, inputs[batches[0]], t))
+                for batch in batches:
+                    ann, snn = partial(source.run, inputs[batch]), partial(simulator.run, inputs[batch], t)
+                    row = summarise(list(alternate(ann, snn, rounds)), t)
+                    if opening is not None:
+                        opening = max(0.0, opening - row["snn_ms"] / 1e3)
+                    results.append(Speed(network.name, backend.name, batch, t, opening=opening, **row))
+                    say(f"{network.name}, {backend.name}, batch {batch}, T = {t}: {row['ratio']:.2f}")
+                    opening = None
         except snnc.SnncError as error:
             say(f"skipped {backend.name} for {network.name}: {error}")
-            continue
-        for t in steps:
-            opening: float | None = clock(partial(simulator.run, inputs[batches[0]], t))
-            for batch in batches:
-                ann, snn = partial(source.run, inputs[batch]), partial(simulator.run, inputs[batch], t)
-                row = summarise(list(alternate(ann, snn, rounds)), t)
-                if opening is not None:
-                    opening = max(0.0, opening - row["snn_ms"] / 1e3)
-                results.append(Speed(network.name, backend.name, batch, t, opening=opening, **row))
-                say(f"{network.name}, {backend.name}, batch {batch}, T = {t}: {row['ratio']:.2f}")
-                opening = None
     return results
 
 
