@@ -379,6 +379,15 @@ def test_one_simulator_runs_any_batch_and_number_of_steps(images: Array) -> None
         np.testing.assert_array_equal(found, wanted)
 
 
+def test_more_steps_take_no_more_memory_and_nothing_new_to_open(images: Array) -> None:
+    simulator = FastSimulator(compiled("digits_vit"), threads=1)
+    simulator.run(images, 2)
+    planned, codes = simulator.planned_bytes, dict(simulator._codes)
+    simulator.run(images, 40)
+    assert simulator.planned_bytes == planned
+    assert simulator._codes == codes
+
+
 class Watch:
     """Keeps payloads and membranes of all neurons."""
 
