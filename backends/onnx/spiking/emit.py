@@ -245,6 +245,8 @@ class Unroller:
         for name in names:
             if name not in rows:
                 rows[name] = self.model.add("Unsqueeze", [name, front])
+        if len(names) == 1:
+            return rows[names[0]]
         return self.model.add("Concat", [rows[name] for name in names], axis=0)
 
     def decoded(self, value: Value, how: Decode) -> str:

@@ -145,7 +145,8 @@ class Streams:
         if not forms.steps:
             axis = batch_axis(value.type.shape)
             assert axis is not None, "only what has a batch axis is folded"
-            forms.steps = self.model.split(forms.folded, axis, self.count)
+            alone = self.count == 1
+            forms.steps = (forms.folded,) if alone else self.model.split(forms.folded, axis, self.count)
         return forms.steps
 
     def rows(self, value: Value, count: int) -> tuple[str, ...]:
