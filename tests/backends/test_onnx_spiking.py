@@ -335,7 +335,7 @@ class Watcher:
 def test_chunks_of_samples_run_side_by_side(
     threads: int, samples: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(simulator, "CHUNK_BYTES", 2 * 4 * 64 * STEPS)  # two samples of the largest stream
+    monkeypatch.setattr(simulator, "CHUNK_BYTES", 2 * 4 * 64 * STEPS)  # two samples of the spikes
     graph, inputs = classifier(), {"x": dyadic(samples, 1, 6, 6)}
     watcher, expected = Watcher(), Simulator(graph).run(inputs, STEPS).outputs["y"]
     runner = OnnxSimulator(graph, threads=threads)

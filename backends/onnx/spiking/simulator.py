@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import statistics
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
 
 
 Signature: TypeAlias = tuple[object, ...]
-# A run's largest stream, all steps of a chunk of samples, stays about this big: what a layer writes, the next
-# one finds in cache.
-CHUNK_BYTES = 2**21
+# A chunk of samples in a stream of middle size, all steps together: what a layer writes, the next one finds
+# in a core's own cache.
+CHUNK_BYTES = 2**20
 GROUP = 256  # samples to be given at once: enough to cut into chunks
 
 
@@ -53,7 +54,7 @@ class OnnxSimulator:
         self._sessions: dict[tuple[int, frozenset[str], bool, int], RuntimeModel] = {}
         self._spiking = [node for node in graph if isinstance(node.result.type, SpikeType)]
         self._known: dict[Signature, tuple[frozenset[str], int]] = {}
-        self._largest = largest_stream(graph)
+        self._typical = typical_stream(graph)
         self._pool = ThreadPoolExecutor(self.threads)  # it starts no thread before it has work
 
     def run(
@@ -97,7 +98,7 @@ class OnnxSimulator:
         """Return in how many chunks to run: small enough for the cache, and as many for every thread."""
         if samples < self.threads:
             return 1
-        most = max(1, CHUNK_BYTES // (4 * self._largest * steps))
+        most = max(1, CHUNK_BYTES // (4 * self._typical * steps))
         return min(samples, math.ceil(samples / (most * self.threads)) * self.threads)
 
     def _told(self, results: list[Array], observers: Sequence[Observer], steps: int) -> list[Array]:
@@ -147,10 +148,13 @@ def same_arrays(inputs: Mapping[str, Array], given: Mapping[str, Array]) -> bool
     return inputs.keys() == given.keys() and all(given[name] is array for name, array in inputs.items())
 
 
-def largest_stream(graph: Graph) -> int:
-    """Return the elements of a sample in the largest stream with a batch axis."""
-    shapes = [value.type.shape for value in (*graph.inputs, *(node.result for node in graph))]
-    return max((per_sample(shape) for shape in shapes if batch_axis(shape) is not None), default=1)
+def typical_stream(graph: Graph) -> int:
+    """Return the elements of a sample in the stream of middle size among those with a batch axis."""
+    shapes = [node.result.type.shape for node in graph if node.op.neuron] or [
+        x.type.shape for x in graph.inputs
+    ]
+    sizes = [per_sample(shape) for shape in shapes if batch_axis(shape) is not None]
+    return max(1, int(statistics.median(sizes or [1])))
 
 
 def tell(observers: Sequence[Observer], streams: Mapping[Node, Array], steps: int) -> None:
