@@ -435,3 +435,50 @@ def test_what_no_output_needs_is_not_written() -> None:
     emitted = emit_spiking(graph, STEPS)
     assert not emitted.weights
     assert len(emitted.model.graph.initializer) <= 2
+
+
+# Sums: what streams add up to, from one expectation node to the next.
+
+
+def between_expectations(**more: Any) -> Graph:
+    """Maximum, layer with bias, neuron, product with itself: everything exact on dyadic numbers."""
+    b = Builder(N, 4, 8)
+    given = {"codebook": MultiSpike(-7, 7), "quantum": np.ones((1, 1, 1), np.float32), **more}
+    first = b("neuron", b.x, **given)
+    larger = b("max", first, b("neg", first), expect=True)
+    spikes = b("neuron", b("linear", larger, weight=dyadic(8, 8), bias=dyadic(8)), **given)
+    shifted = b("add", spikes, np.float32(0.25))
+    return b.outputs(y=b("matmul", shifted, b("transpose", shifted, perm=(0, 2, 1)), expect=True))
+
+
+@pytest.mark.parametrize("steps", [2, 4])
+@pytest.mark.parametrize(
+    "more", [{}, {"initial": 0.5}, {"bias": np.full((1, 1, 8), 0.25, np.float32)}, {"scale": dyadic(1, 1, 8)}]
+)
+def test_sums_count_every_constant_once_per_step(steps: int, more: dict[str, Any]) -> None:
+    graph = between_expectations(**more)
+    for x in (dyadic(3, 4, 8), dyadic(steps, 3, 4, 8)):
+        found, wanted = run_both(
+            graph, {"x": x}, steps
+        )  # thirds round; a payload would make more of a difference
+        np.testing.assert_allclose(found["y"], wanted["y"], rtol=1e-6, atol=1e-4)
+
+
+def test_no_difference_is_taken_between_expectation_nodes() -> None:
+    ops, steps = written(between_expectations(), 4), 4
+    assert ops.count("Sub") == 2 * (steps - 1)  # what each neuron's reset takes away
+    assert ops.count("Gemm") == steps
+
+
+def test_normalisation_of_a_sum_takes_the_number_of_steps_into_its_parameters() -> None:
+    b = Builder(N, 8)
+    spikes = b("neuron", b.x, codebook=MultiSpike(-7, 7), quantum=np.ones((1, 1), np.float32))
+    normal = b(
+        "layer_norm", spikes, axis=1, gamma=dyadic(8), beta=dyadic(8, seed=1), epsilon=0.5, expect=True
+    )
+    graph, inputs = b.outputs(y=normal), {"x": dyadic(STEPS, 3, 8)}
+    found, wanted = run_both(graph, inputs)
+    np.testing.assert_allclose(found["y"], wanted["y"], atol=1e-5)
+    ops = written(graph, STEPS)
+    assert ops.count("Div") == STEPS - 1  # means of the answer
+    assert "Mul" not in ops

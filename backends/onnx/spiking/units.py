@@ -43,10 +43,12 @@ class Units:
         self.kept = frozenset(kept)
         self.answers = frozenset(output.value for output in graph.outputs)
         self.factors: dict[Value, float] = {}
-        self._rounded: dict[Value, bool] = {}
+        self._rounded: set[Value] = set()
 
     def choose(self) -> None:
         for node in list(self.graph):
+            if self._rounds(node):
+                self._rounded.add(node.result)
             if node.op.name == "neuron":
                 self._neuron(node)
 
@@ -54,7 +56,7 @@ class Units:
         given = self.graph.resolve(node)
         parts, quantum = table_parts(given["codebook"]), given["quantum"].astype(np.float64)
         plain = all(given[name] is None for name in ("negative", "level_axis", "width", "scale"))
-        if parts is None or not plain or not (power_of_two(quantum) or self.rounds(node.operands[0])):
+        if parts is None or not plain or not (power_of_two(quantum) or node.operands[0] in self._rounded):
             return
         behind: list[Change] | None = []
         if self.steps > 1 and given["reset"] == "subtract":
@@ -87,21 +89,15 @@ class Units:
         constant = self.graph.constant_value(factor, "factor", node, node.origin)
         self.graph.set_operand(node, 0, self.graph.insert(node, "mul", [x, constant], origin=node.origin))
 
-    def rounds(self, value: Value) -> bool:
-        """Tell whether a stream has rounding errors for certain."""
-        if value not in self._rounded:
-            self._rounded[value] = self._rounds(value)
-        return self._rounded[value]
-
-    def _rounds(self, value: Value) -> bool:
-        node = value.node
-        if node is None or node.op.neuron or node.op.name == "constant":
+    def _rounds(self, node: Node) -> bool:
+        """Tell whether a node's result has rounding errors for certain."""
+        if node.op.neuron or node.op.name == "constant":
             return False
         if node.op.special or (node.op.synaptic and many_bits(self.graph.resolve(node).get("weight"))):
             return True
         if node.op.name == "mul" and any(many_bits(self.graph.constant(x)) for x in node.operands):
             return True
-        return any(self.rounds(operand) for operand in node.operands)
+        return any(operand in self._rounded for operand in node.operands)
 
     # In front: every rule returns the changes that multiply a node's result by a factor per channel, or None.
 
