@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -77,8 +78,12 @@ class FastSimulator:
 
         if min(threads, len(groups)) == 1:
             return self._collect([run_group(group) for group in groups])
-        with ThreadPoolExecutor(threads) as pool:
-            return self._collect(list(pool.map(run_group, groups)))
+        return self._collect(list(self._workers.map(run_group, groups)))
+
+    @cached_property
+    def _workers(self) -> ThreadPoolExecutor:
+        """Threads that wait for the next run: starting them takes longer than a small network."""
+        return ThreadPoolExecutor(self.threads)
 
     @property
     def planned_bytes(self) -> int | None:
