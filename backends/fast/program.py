@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 class Code:
     """What a graph becomes, whatever the number of samples: its partition and its sessions.
 
-    `watched`: every stream of spikes can be looked at.
+    `watched`: every stream of spikes can be looked at. `threads`: those of a large stretch.
     """
 
     def __init__(self, graph: Graph, timed: frozenset[str], *, watched: bool, threads: int) -> None:
         self.graph, self.timed, self.watched = graph, timed, watched
         self.invariant = invariant_values(graph, timed)
         self.partition: Partition = partition(graph, self.invariant, watched)
-        self._threads = threads
+        self.threads = threads
         self.models: dict[Stretch | Node, RuntimeModel] = {}
         for unit in (*self.partition.once, *self.partition.repeated):
             model = self._open(unit)
@@ -84,7 +84,7 @@ class Code:
         else:
             return None
         try:
-            return open_stretch(self.graph, nodes, reads, results, self._threads)
+            return open_stretch(self.graph, nodes, reads, results, self.threads)
         except BackendError:
             return None
 

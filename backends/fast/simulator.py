@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from snnc.backends.fast.program import Code, Program
+from snnc.backends.fast.stretch import shares_cores
 from snnc.backends.fast.whole import WholeSimulator
 from snnc.backends.inputs import batch_size_of, check_inputs, check_steps, split_batches, timed_inputs
 from snnc.backends.reference import Run
@@ -33,7 +34,8 @@ class FastSimulator:
     """Runs a graph with onnxruntime for what has no memory and compiled kernels for what has.
 
     Inputs are as the reference simulator's. Samples run in equal groups of at most `group`, `threads` groups
-    side by side (default: one per processor core). The weights are packed once, at the first run.
+    side by side (default: one per processor core); of groups that run alone, large stretches take as many
+    threads. The weights are packed once for either, at the first run.
     """
 
     def __init__(self, graph: Graph, *, group: int | None = None, threads: int | None = None) -> None:
@@ -67,7 +69,8 @@ class FastSimulator:
         samples = batch_size_of(self.graph, arrays)
         size = even_group(samples, self.group, threads)
         groups = [arrays] if size >= samples else list(split_batches(self.graph, arrays, size))
-        code = self._code(timed, bool(observers), 1)
+        alone = min(threads, len(groups)) == 1
+        code = self._code(timed, bool(observers), self.threads if alone and self._large else 1)
 
         def run_group(group: dict[str, Array]) -> list[Array]:
             program = self._borrow(code, batch_size_of(self.graph, group))
@@ -76,9 +79,14 @@ class FastSimulator:
             finally:
                 self._give_back(program)
 
-        if min(threads, len(groups)) == 1:
+        if alone:
             return self._collect([run_group(group) for group in groups])
         return self._collect(list(self._workers.map(run_group, groups)))
+
+    @cached_property
+    def _large(self) -> bool:
+        """Tell whether any stretch could take several threads."""
+        return shares_cores(self.graph, self.graph)
 
     @cached_property
     def _workers(self) -> ThreadPoolExecutor:

@@ -66,13 +66,22 @@ class RuntimeModel:
     `what` names the model in errors; `threads` bounds the processor cores (0: as many as onnxruntime likes).
     `packed`: onnxruntime may keep copies of the weights in the order its kernels like best. Otherwise no
     large weight is copied, not even while the session is made. `integers`: it computes with whole numbers.
+    `one_of_many`: its threads leave the cores to other sessions' between its runs, instead of waiting awake.
     """
 
     def __init__(
-        self, emitted: EmittedModel, what: str, *, threads: int = 0, packed: bool, integers: bool = False
+        self,
+        emitted: EmittedModel,
+        what: str,
+        *,
+        threads: int = 0,
+        packed: bool,
+        integers: bool = False,
+        one_of_many: bool = False,
     ) -> None:
         self._what = what
         self._integers = integers
+        self._one_of_many = one_of_many
         fed = frozenset() if packed else fed_weights(emitted)
         arrays = {name: np.ascontiguousarray(array) for name, array in emitted.weights.items()}
         self._fed = {name: arrays[name] for name in fed}
@@ -92,6 +101,7 @@ class RuntimeModel:
         # Quantisers stay where the graph has them: integer kernels would round elsewhere. In networks of
         # integers all scales are 1, and nothing does.
         options.add_session_config_entry("session.disable_quant_qdq", "0" if self._integers else "1")
+        options.add_session_config_entry("session.force_spinning_stop", "1" if self._one_of_many else "0")
         options.add_external_initializers(list(self._weights), list(self._weights.values()))
         if not packed:
             # Without these two onnxruntime keeps copies of its own of all weights.

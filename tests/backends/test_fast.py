@@ -43,6 +43,7 @@ from snnc.backends.fast.neuron import FastNeuronState
 from snnc.backends.fast.partition import Stretch, partition
 from snnc.backends.fast.program import Code
 from snnc.backends.fast.simulator import even_group
+from snnc.backends.fast.stretch import shares_cores
 from snnc.backends.reference.program import invariant_values
 
 if TYPE_CHECKING:
@@ -237,6 +238,33 @@ def test_groups_are_equal_and_as_many_for_every_thread(
     samples: int, largest: int, threads: int, size: int
 ) -> None:
     assert even_group(samples, largest, threads) == size
+
+
+def large_convolution() -> Graph:
+    """Spikes into 21 million multiply-accumulates a sample, and then into hardly any."""
+    b = Builder(N, 64, 24, 24)
+    weight = dyadic(64, 64, 3, 3)
+    one = {"codebook": MultiSpike(-3, 3), "quantum": np.ones((1, 1, 1, 1), np.float32)}
+    sums = b("conv", b("neuron", b.x, **one), weight=weight, pads=(1, 1, 1, 1))
+    small = b("conv", b("neuron", sums, **one), weight=weight[:1])
+    return b.outputs(y=small)
+
+
+def test_large_stretches_of_a_single_sample_take_all_cores() -> None:
+    graph = large_convolution()
+    large, small = (node for node in graph if node.op.name == "conv")
+    assert shares_cores(graph, [large])
+    assert not shares_cores(graph, [small])
+    simulator, inputs = FastSimulator(graph, threads=2), {"x": dyadic(1, 64, 24, 24)}
+    found = simulator.run(inputs, 3).outputs["y"]
+    assert [code.threads for code in simulator._codes.values()] == [2]
+    np.testing.assert_array_equal(found, Simulator(graph, threads=1).run(inputs, 3).outputs["y"])
+
+
+def test_groups_side_by_side_have_a_core_each() -> None:
+    simulator = FastSimulator(large_convolution(), group=1, threads=2)
+    simulator.run({"x": dyadic(2, 64, 24, 24)}, 1)
+    assert [code.threads for code in simulator._codes.values()] == [1]
 
 
 @pytest.mark.parametrize("decode", ["mean", "sum", "last"])
