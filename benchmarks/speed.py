@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NETWORKS", "agree", "measure", "turn"]
 
-# A turn lasts at least this long: the other side's threads have gone to sleep by then.
+# A turn lasts at least twice this long: the other side's threads have gone to sleep when it is timed.
 TURN_SECONDS = 0.1
 # Rounds of one row end when they have taken this long, but not before there are so many.
 ROW_SECONDS, LEAST_ROUNDS = 5.0, 3
@@ -125,12 +125,17 @@ def clock(function: Callable[[], object]) -> float:
 
 
 def turn(function: Callable[[], object]) -> float:
-    """Call a function again and again for a while, after one call to warm up; return the median seconds."""
-    function()
+    """Call a function for a while to warm up, and again; return the median seconds of a call."""
+    repeated(function)
+    return statistics.median(repeated(function))
+
+
+def repeated(function: Callable[[], object]) -> list[float]:
+    """Return the seconds of as many calls as last TURN_SECONDS."""
     times: list[float] = []
     while sum(times) < TURN_SECONDS:
         times.append(clock(function))
-    return statistics.median(times)
+    return times
 
 
 def summarise(pairs: list[tuple[float, float]], steps: int) -> dict[str, Any]:
