@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from snnc.ir.errors import DataError, closest
-from snnc.ir.shapes import Batch, batch_axis, show_shape
+from snnc.ir.errors import DataError, OptionError, closest
+from snnc.ir.shapes import Batch, batch_axis, per_sample, show_shape
 from snnc.ir.types import DTYPES, SpikeType
 
 if TYPE_CHECKING:
@@ -18,6 +19,31 @@ if TYPE_CHECKING:
     from snnc.ir.graph import Graph, Value
     from snnc.ir.kernel_types import Array
     from snnc.ir.shapes import Shape
+
+
+def check_run(
+    graph: Graph, inputs: Array | Mapping[str, Array], steps: int
+) -> tuple[dict[str, Array], frozenset[str]]:
+    """Return the checked inputs of a run, and which of them vary in time; refuse what no backend runs.
+
+    `OptionError`: not a number of steps. `DataError`: the inputs do not fit, or have too few steps.
+    """
+    if not is_count(steps):
+        raise OptionError(f"cannot run {steps} time steps", help="give a whole number of them, at least 1")
+    arrays = check_inputs(graph, inputs)
+    check_steps(graph, arrays, steps)
+    timed = timed_inputs(graph, arrays)
+    if timed and graph.coding == "differential":
+        raise DataError(
+            f"the input {min(timed)!r} varies in time; differential coding is for inputs that do not",
+            help="compile with --coding rate",
+        )
+    return arrays, timed
+
+
+def is_count(number: object) -> bool:
+    """Return whether this is a whole number, Python's or NumPy's, of at least 1."""
+    return isinstance(number, Integral) and int(number) >= 1
 
 
 def check_inputs(graph: Graph, inputs: Array | Mapping[str, Array]) -> dict[str, Array]:
@@ -147,6 +173,12 @@ def batch_size_of(graph: Graph, arrays: Mapping[str, Array]) -> int:
     """Return the number of samples (1 for a network without a batch axis)."""
     sizes = (_batch_of(value, arrays[value.name or ""]) for value in graph.inputs)
     return next((size for size in sizes if size is not None), 1)
+
+
+def largest_stream(graph: Graph) -> int:
+    """Return the most elements that an input or a stream has for one sample."""
+    shapes = [value.type.shape for value in (*graph.inputs, *(node.result for node in graph))]
+    return max((per_sample(s) for s in shapes if any(isinstance(d, Batch) for d in s)), default=1)
 
 
 def split_batches(graph: Graph, arrays: Mapping[str, Array], group: int) -> Iterator[dict[str, Array]]:

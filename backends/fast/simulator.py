@@ -8,16 +8,12 @@ from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from snnc.backends.fast.program import Code, Program
 from snnc.backends.fast.stretch import shares_cores
 from snnc.backends.fast.whole import WholeSimulator
-from snnc.backends.inputs import batch_size_of, check_inputs, check_steps, split_batches, timed_inputs
+from snnc.backends.inputs import batch_size_of, check_run, largest_stream, split_batches
+from snnc.backends.outputs import check_outputs, join_batches
 from snnc.backends.reference import Run
-from snnc.ir.decode import decode_problem
-from snnc.ir.errors import BackendError
-from snnc.ir.shapes import Batch, batch_axis, per_sample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,8 +35,7 @@ class FastSimulator:
     """
 
     def __init__(self, graph: Graph, *, group: int | None = None, threads: int | None = None) -> None:
-        for problem in filter(None, (decode_problem(graph, output) for output in graph.outputs)):
-            raise BackendError(problem, help="decode by mean or sum")
+        check_outputs(graph)
         self.graph = graph
         self.threads = threads or os.cpu_count() or 1
         self.group = group or default_group(graph)
@@ -62,9 +57,7 @@ class FastSimulator:
         """Present the inputs for `steps` steps; return the decoded outputs after every step."""
         if self._whole is not None:
             return self._whole.run(inputs, steps, observers=observers)
-        arrays = check_inputs(self.graph, inputs)
-        check_steps(self.graph, arrays, steps)
-        timed = timed_inputs(self.graph, arrays)
+        arrays, timed = check_run(self.graph, inputs, steps)
         threads = 1 if observers else self.threads
         samples = batch_size_of(self.graph, arrays)
         size = even_group(samples, self.group, threads)
@@ -80,8 +73,8 @@ class FastSimulator:
                 self._give_back(program)
 
         if alone:
-            return self._collect([run_group(group) for group in groups])
-        return self._collect(list(self._workers.map(run_group, groups)))
+            return Run(join_batches(self.graph, [run_group(group) for group in groups]))
+        return Run(join_batches(self.graph, list(self._workers.map(run_group, groups))))
 
     @cached_property
     def _large(self) -> bool:
@@ -122,14 +115,6 @@ class FastSimulator:
                 self._idle.clear()
             self._idle.setdefault(key, []).append(program)
 
-    def _collect(self, parts: Sequence[list[Array]]) -> Run:
-        outputs = {}
-        for index, output in enumerate(self.graph.outputs):
-            axis = batch_axis(output.value.type.shape)
-            arrays = [decoded[index] for decoded in parts]
-            outputs[output.name] = arrays[0] if axis is None else np.concatenate(arrays, axis=axis + 1)
-        return Run(outputs)
-
 
 def even_group(samples: int, largest: int, threads: int) -> int:
     """Return the size of equal groups, none larger than this, as many for every thread."""
@@ -139,6 +124,4 @@ def even_group(samples: int, largest: int, threads: int) -> int:
 
 def default_group(graph: Graph) -> int:
     """Return how many samples to step together."""
-    shapes = [value.type.shape for value in (*graph.inputs, *(node.result for node in graph))]
-    largest = max((per_sample(s) for s in shapes if any(isinstance(d, Batch) for d in s)), default=1)
-    return max(1, GROUP_BYTES // (4 * largest))
+    return max(1, GROUP_BYTES // (4 * largest_stream(graph)))

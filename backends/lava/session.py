@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from snnc.backends.inputs import check_inputs, check_steps, timed_inputs
+from snnc.backends.inputs import check_run
 from snnc.backends.lava.emit import write_lava
 from snnc.backends.reference import Run
 from snnc.ir.errors import BackendError, MissingPackageError, OptionError
@@ -117,9 +117,7 @@ class LavaSimulator:
 
         `record`: a folder for what every layer sends, NAME.npy [N T, …].
         """
-        arrays = check_inputs(self.graph, inputs)
-        check_steps(self.graph, arrays, steps)
-        timed_inputs(self.graph, arrays)
+        arrays, _ = check_run(self.graph, inputs, steps)
         with tempfile.TemporaryDirectory(prefix="snnc-lava-") as scratch:
             given, taken = Path(scratch, "inputs.npz"), Path(scratch, "outputs.npz")
             with given.open("wb") as file:

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from snnc.backends.inputs import batch_size_of, check_inputs, check_steps, split_batches, timed_inputs
+from snnc.backends.inputs import batch_size_of, check_run, largest_stream, split_batches
+from snnc.backends.outputs import check_outputs, join_batches
 from snnc.backends.reference.program import Observer, Program
-from snnc.ir.decode import decode_problem
-from snnc.ir.errors import BackendError, DataError, OptionError, did_you_mean
-from snnc.ir.shapes import Batch, batch_axis, per_sample
+from snnc.ir.errors import OptionError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -79,8 +78,7 @@ class Simulator:
     """
 
     def __init__(self, graph: Graph, *, group: int | None = None, threads: int | None = None) -> None:
-        for problem in filter(None, (decode_problem(graph, output) for output in graph.outputs)):
-            raise BackendError(problem, help="decode by mean or sum")
+        check_outputs(graph)
         self.graph = graph
         self.group = group or default_group(graph)
         self.threads = threads or os.cpu_count() or 1
@@ -101,16 +99,7 @@ class Simulator:
         Of inputs that vary in time the first `steps` values are taken; they must have as many. `record` names
         neurons by site or source node; `progress` is told how many samples are done.
         """
-        if steps != int(steps) or steps < 1:
-            raise OptionError(f"cannot run {steps} time steps", help="give at least 1")
-        arrays = check_inputs(self.graph, inputs)
-        check_steps(self.graph, arrays, steps)
-        timed = timed_inputs(self.graph, arrays)
-        if timed and self.graph.coding == "differential":
-            raise DataError(
-                f"the input {min(timed)!r} varies in time; differential coding is for inputs that do not",
-                help="compile with --coding rate",
-            )
+        arrays, timed = check_run(self.graph, inputs, steps)
         names = self._recorded(record)
         # Observers and progress bars are told one group at a time.
         threads = 1 if observers or progress is not None else self.threads
@@ -168,11 +157,7 @@ class Simulator:
         return {known[name]: name for name in record}
 
     def _collect(self, runs: Sequence[tuple[list[Array], Recorder]]) -> Run:
-        outputs = {}
-        for index, output in enumerate(self.graph.outputs):
-            axis = batch_axis(output.value.type.shape)
-            parts = [decoded[index] for decoded, _ in runs]
-            outputs[output.name] = parts[0] if axis is None else np.concatenate(parts, axis=axis + 1)
+        outputs = join_batches(self.graph, [decoded for decoded, _ in runs])
         names = runs[0][1].spikes
         spikes = {name: np.concatenate([np.stack(r.spikes[name]) for _, r in runs], axis=1) for name in names}
         membranes = {
@@ -189,6 +174,4 @@ def libraries() -> ThreadpoolController:
 
 def default_group(graph: Graph) -> int:
     """Return how many samples to step together: as many as keep the largest stream in cache."""
-    shapes = [value.type.shape for value in (*graph.inputs, *(node.result for node in graph))]
-    largest = max((per_sample(s) for s in shapes if any(isinstance(d, Batch) for d in s)), default=1)
-    return max(1, GROUP_BYTES // (4 * largest))
+    return max(1, GROUP_BYTES // (4 * largest_stream(graph)))

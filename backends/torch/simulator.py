@@ -5,16 +5,14 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
-from snnc.backends.inputs import batch_size_of, check_inputs, check_steps, split_batches, timed_inputs
+from snnc.backends.inputs import batch_size_of, check_run, largest_stream, split_batches
+from snnc.backends.outputs import check_outputs, join_batches
 from snnc.backends.reference import Run
 from snnc.backends.reference.program import invariant_values
 from snnc.backends.torch.program import Program, Weights, refuse_unknown
-from snnc.ir.decode import decode_problem
-from snnc.ir.errors import BackendError, DataError
-from snnc.ir.shapes import Batch, batch_axis, per_sample
+from snnc.ir.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,8 +33,7 @@ class TorchSimulator:
     """
 
     def __init__(self, graph: Graph, *, device: str | None = None, group: int | None = None) -> None:
-        for problem in filter(None, (decode_problem(graph, output) for output in graph.outputs)):
-            raise BackendError(problem, help="decode by mean or sum")
+        check_outputs(graph)
         refuse_unknown(graph, invariant_values(graph))
         self.graph = graph
         self.device = open_device(device or "cpu")
@@ -51,14 +48,7 @@ class TorchSimulator:
         observers: Sequence[Observer] = (),
     ) -> Run:
         """Present the inputs for `steps` steps; return the decoded outputs after every step."""
-        arrays = check_inputs(self.graph, inputs)
-        check_steps(self.graph, arrays, steps)
-        timed = timed_inputs(self.graph, arrays)
-        if timed and self.graph.coding == "differential":
-            raise DataError(
-                f"the input {min(timed)!r} varies in time; differential coding is for inputs that do not",
-                help="compile with --coding rate",
-            )
+        arrays, timed = check_run(self.graph, inputs, steps)
         with torch.inference_mode(), full_precision():
             parts = [
                 Program(self.graph, self._weights, batch_size_of(self.graph, group), timed).run(
@@ -66,14 +56,7 @@ class TorchSimulator:
                 )
                 for group in split_batches(self.graph, arrays, self.group)
             ]
-        outputs = {}
-        for index, output in enumerate(self.graph.outputs):
-            axis = batch_axis(output.value.type.shape)
-            arrays_of_one = [decoded[index] for decoded in parts]
-            outputs[output.name] = (
-                arrays_of_one[0] if axis is None else np.concatenate(arrays_of_one, axis=axis + 1)
-            )
-        return Run(outputs)
+        return Run(join_batches(self.graph, parts))
 
 
 def devices() -> str:
@@ -112,6 +95,4 @@ def full_precision() -> Iterator[None]:
 
 def default_group(graph: Graph, device: torch.device) -> int:
     """Return how many samples to step together."""
-    shapes = [value.type.shape for value in (*graph.inputs, *(node.result for node in graph))]
-    largest = max((per_sample(s) for s in shapes if any(isinstance(d, Batch) for d in s)), default=1)
-    return max(1, GROUP_BYTES[device.type] // (4 * largest))
+    return max(1, GROUP_BYTES[device.type] // (4 * largest_stream(graph)))

@@ -10,7 +10,7 @@ import pytest
 
 from snnc.backends.reference import Simulator
 from snnc.ir.codebooks import Binary, MultiSpike, PowerOfTwo, Ternary
-from snnc.ir.errors import BackendError, DataError, TypeInferenceError
+from snnc.ir.errors import BackendError, TypeInferenceError
 from snnc.ir.graph import Graph
 from snnc.ir.op import Role
 from snnc.ir.ops import op_table
@@ -291,9 +291,3 @@ def test_outputs_decode_to_mean_and_sum_but_not_to_one_step() -> None:
     graph.decode_outputs("last")
     with pytest.raises(BackendError, match="it carries changes"):
         Simulator(graph)
-
-
-def test_inputs_that_vary_in_time_are_refused() -> None:
-    graph = neuron_behind_spikes(MultiSpike(-7, 7), {"quantum": 0.31})
-    with pytest.raises(DataError, match="'x' varies in time; differential coding is for inputs that do not"):
-        Simulator(graph).run(np.zeros((STEPS, 8, 40), np.float32), STEPS)

@@ -12,7 +12,7 @@ import snnc
 from snnc.backends.reference import Simulator
 from snnc.backends.reference.state import NeuronState
 from snnc.ir.codebooks import Binary, MultiSpike, PowerOfTwo, Ternary, bursts
-from snnc.ir.errors import DataError, OptionError
+from snnc.ir.errors import OptionError
 from snnc.passes.base import PassContext
 from snnc.passes.set_coding import SetCoding
 from snnc.simulation import open_runner
@@ -469,11 +469,6 @@ def test_evaluation_counts_the_same_spikes(images: Array) -> None:
 
 
 # Refusals.
-
-
-def test_inputs_that_do_not_fit() -> None:
-    with pytest.raises(DataError, match="cannot run 3 time steps: the data have 2"):
-        FastSimulator(classifier()).run({"x": dyadic(2, 1, 1, 6, 6)}, 3)
 
 
 def test_without_numba_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

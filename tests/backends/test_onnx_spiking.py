@@ -11,7 +11,7 @@ import pytest
 from snnc.backends.onnx.spiking import OnnxSimulator, emit_spiking, simulator
 from snnc.backends.reference import Simulator
 from snnc.ir.codebooks import Binary, MultiSpike, PowerOfTwo, Ternary
-from snnc.ir.errors import BackendError, DataError
+from snnc.ir.errors import BackendError
 from snnc.ir.graph import Graph
 from snnc.ir.op import Role
 from snnc.ir.ops import get_op
@@ -374,11 +374,6 @@ def test_a_mean_of_integers_that_vary_is_refused() -> None:
     graph = b.outputs(y=b("cast", spikes, to="i64"))
     with pytest.raises(BackendError, match="an output of i64 varies in time"):
         emit_spiking(graph, 2)
-
-
-def test_more_steps_than_the_data_have_are_refused() -> None:
-    with pytest.raises(DataError, match="cannot run 3 time steps: the data have 2"):
-        OnnxSimulator(classifier()).run({"x": dyadic(2, 1, 1, 6, 6)}, 3)
 
 
 # Units: factors that move into weights.

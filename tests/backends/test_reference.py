@@ -254,11 +254,6 @@ def test_recording_an_unknown_neuron_suggests_a_known_one() -> None:
     assert "first" in (caught.value.help or "")
 
 
-def test_no_steps_are_refused() -> None:
-    with pytest.raises(OptionError, match="cannot run 0 time steps"):
-        Simulator(network()).run(samples(), 0)
-
-
 def test_threads_change_nothing() -> None:
     """Groups of samples run side by side, each from its own first step."""
     alone = Simulator(network(), group=4, threads=1).run(samples(23), STEPS, record=["first", "last"])

@@ -10,7 +10,7 @@ import pytest
 import snnc
 from snnc.backends.reference import Simulator
 from snnc.ir.codebooks import Binary, MultiSpike, PowerOfTwo, Ternary
-from snnc.ir.errors import BackendError, DataError, OptionError
+from snnc.ir.errors import BackendError, OptionError
 from snnc.passes.base import PassContext
 from snnc.passes.set_coding import SetCoding
 from snnc.simulation import open_runner
@@ -272,11 +272,6 @@ def test_devices_that_are_not_there() -> None:
         TorchSimulator(classifier(), device="meta")
     with pytest.raises(OptionError, match="reference runs on the processor"):
         open_runner(classifier(), "reference", "cuda")
-
-
-def test_inputs_that_do_not_fit() -> None:
-    with pytest.raises(DataError, match="cannot run 3 time steps: the data have 2"):
-        TorchSimulator(classifier()).run({"x": dyadic(2, 1, 1, 6, 6)}, 3)
 
 
 def test_without_pytorch_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

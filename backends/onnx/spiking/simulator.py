@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from snnc.backends.inputs import batch_size_of, check_inputs, check_steps, split_evenly, timed_inputs
+from snnc.backends.inputs import batch_size_of, check_run, split_evenly
 from snnc.backends.onnx.runtime import RuntimeModel
 from snnc.backends.onnx.spiking.emit import emit_spiking, refuse_what_cannot_be_written
+from snnc.backends.outputs import join_batches
 from snnc.backends.reference import Run
 from snnc.ir.shapes import batch_axis, per_sample
 from snnc.ir.types import SpikeType
@@ -71,8 +72,9 @@ class OnnxSimulator:
         side_by_side = len(chunks) > 1 and not observers
         model = self._session(steps, timed, bool(observers), 1 if side_by_side else self.threads)
         if side_by_side:
-            return self._collect(list(self._pool.map(partial(model.run, names), chunks)))
-        return self._collect([self._told(model.run(names, chunk), observers, steps) for chunk in chunks])
+            return Run(join_batches(self.graph, list(self._pool.map(partial(model.run, names), chunks))))
+        parts = [self._told(model.run(names, chunk), observers, steps) for chunk in chunks]
+        return Run(join_batches(self.graph, parts))
 
     def _checked(
         self, inputs: Array | Mapping[str, Array], steps: int
@@ -85,9 +87,7 @@ class OnnxSimulator:
         if key in self._known:
             assert isinstance(inputs, Mapping)
             return inputs, *self._known[key]
-        arrays = check_inputs(self.graph, inputs)
-        check_steps(self.graph, arrays, steps)
-        timed = timed_inputs(self.graph, arrays)
+        arrays, timed = check_run(self.graph, inputs, steps)
         given = {name: array[:steps] if name in timed else array for name, array in arrays.items()}
         count = self._chunks(batch_size_of(self.graph, given), steps)
         if isinstance(inputs, Mapping) and same_arrays(inputs, given):
@@ -106,17 +106,6 @@ class OnnxSimulator:
         count = len(self.graph.outputs)
         tell(observers, dict(zip(self._spiking, results[count:], strict=False)), steps)
         return results[:count]
-
-    def _collect(self, parts: Sequence[list[Array]]) -> Run:
-        """Join the outputs of all chunks."""
-        outputs = {}
-        for output, arrays in zip(self.graph.outputs, zip(*parts, strict=True), strict=True):
-            axis = batch_axis(output.value.type.shape)
-            if len(arrays) == 1 or axis is None:
-                outputs[output.name] = arrays[0]
-            else:
-                outputs[output.name] = np.concatenate(arrays, axis=axis + 1)
-        return Run(outputs)
 
     def _emitted(self, steps: int, timed: frozenset[str], *, watched: bool) -> SpikingModel:
         key = steps, timed, watched

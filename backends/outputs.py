@@ -1,0 +1,35 @@
+"""Outputs of a run: whether a graph's can be decoded, and joined again from groups of samples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from snnc.ir.decode import decode_problem
+from snnc.ir.errors import BackendError
+from snnc.ir.shapes import batch_axis
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from snnc.ir.graph import Graph
+    from snnc.ir.kernel_types import Array
+
+
+def check_outputs(graph: Graph) -> None:
+    """Refuse an output whose way of decoding gives no answer, with `BackendError`."""
+    for problem in filter(None, (decode_problem(graph, output) for output in graph.outputs)):
+        raise BackendError(problem, help="decode by mean or sum")
+
+
+def join_batches(graph: Graph, parts: Sequence[Sequence[Array]]) -> dict[str, Array]:
+    """Return per output name the decoded values [T, N, …] of all groups, given those of each group."""
+    joined = {}
+    for output, arrays in zip(graph.outputs, zip(*parts, strict=True), strict=True):
+        axis = batch_axis(output.value.type.shape)
+        if len(arrays) == 1 or axis is None:
+            joined[output.name] = arrays[0]
+        else:
+            joined[output.name] = np.concatenate(arrays, axis=axis + 1)
+    return joined

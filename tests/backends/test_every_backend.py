@@ -1,0 +1,53 @@
+"""What every backend refuses of a run, in the same words: its time steps, and inputs that vary in time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from snnc.ir.errors import DataError, OptionError
+from snnc.passes.base import PassContext
+from snnc.passes.set_coding import SetCoding
+from snnc.simulation import BACKENDS, open_runner
+from tests.backends.test_onnx_spiking import classifier, dyadic
+
+if TYPE_CHECKING:
+    from snnc.ir.graph import Graph
+    from snnc.simulation import Runner
+
+NEEDS = {"fast": "numba", "torch": "torch"}
+
+
+def opened(backend: str, graph: Graph) -> Runner:
+    if backend in NEEDS:
+        pytest.importorskip(NEEDS[backend], reason=f"the backend {backend} needs it")
+    return open_runner(graph, backend)
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1.5, 2.0, float("nan")])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_is_no_number_of_steps(backend: str, steps: int) -> None:
+    with pytest.raises(OptionError, match=f"cannot run {steps} time steps") as caught:
+        opened(backend, classifier()).run({"x": dyadic(2, 1, 6, 6)}, steps)
+    assert caught.value.help == "give a whole number of them, at least 1"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_more_steps_than_the_data_have(backend: str) -> None:
+    with pytest.raises(DataError, match="cannot run 3 time steps: the data have 2") as caught:
+        opened(backend, classifier()).run({"x": dyadic(2, 1, 1, 6, 6)}, 3)
+    assert caught.value.help == "take fewer steps"
+
+
+# The ONNX backend refuses the coding itself: test_onnx_spiking.
+@pytest.mark.parametrize("backend", [backend for backend in BACKENDS if backend != "onnx"])
+def test_differential_coding_is_for_inputs_that_do_not_vary(backend: str) -> None:
+    graph = classifier()
+    SetCoding("differential").run(graph, PassContext())
+    graph.retype()
+    runner = opened(backend, graph)
+    with pytest.raises(DataError, match="the input 'x' varies in time; differential coding is for") as caught:
+        runner.run({"x": dyadic(2, 1, 1, 6, 6)}, 2)
+    assert caught.value.help == "compile with --coding rate"
+    assert runner.run({"x": dyadic(1, 1, 6, 6)}, 2).outputs.keys() == {"y"}
