@@ -11,6 +11,7 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 import snnc
+from snnc.ir.errors import how_to_install
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -107,8 +108,7 @@ def package_of(requirement: str, modules: Mapping[str, Sequence[str]]) -> Packag
     try:
         version = metadata.version(name)
     except metadata.PackageNotFoundError:
-        remedy = "snnc" if extra is None else f"'snnc[{extra}]'"
-        return Package(name, wanted, extra, None, f"not installed (pip install {remedy})")
+        return Package(name, wanted, extra, None, f"not installed ({how_to_install(extra)})")
     problem = None if fits(version, wanted) else f"{version} is not {wanted}"
     for module in () if problem else modules.get(normal(name), ()):
         try:

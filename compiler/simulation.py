@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from snnc.backends.reference import Run, Simulator
-from snnc.ir.errors import OptionError, did_you_mean
+from snnc.ir.errors import MissingPackageError, OptionError, did_you_mean, how_to_install
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +31,10 @@ class Runner(Protocol):
 
 
 def open_runner(graph: Graph, backend: str = "reference", device: str | None = None) -> Runner:
-    """Return what runs a graph; `OptionError` for a backend that is unknown or not installed."""
+    """Return what runs a graph.
+
+    `OptionError`: there is no such backend. `MissingPackageError`: it needs a package that is not installed.
+    """
     if backend not in BACKENDS:
         raise OptionError(f"nothing called {backend!r} runs networks", help=did_you_mean(backend, BACKENDS))
     if device is not None and backend != "torch":
@@ -53,8 +56,8 @@ def open_fast(graph: Graph) -> Runner:
     except ModuleNotFoundError as error:
         if error.name != "numba":
             raise
-        raise OptionError(
-            "the backend fast needs numba, which is not installed", help='pip install "snnc[fast]"'
+        raise MissingPackageError(
+            "the backend fast needs numba, which is not installed", help=how_to_install("fast")
         ) from error
     return FastSimulator(graph)
 
@@ -65,7 +68,7 @@ def open_torch(graph: Graph, device: str | None) -> Runner:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        raise OptionError(
-            "the backend torch needs PyTorch, which is not installed", help='pip install "snnc[torch]"'
+        raise MissingPackageError(
+            "the backend torch needs PyTorch, which is not installed", help=how_to_install("torch")
         ) from error
     return TorchSimulator(graph, device=device)

@@ -106,7 +106,7 @@ class BackendError(SnncError, RuntimeError):
 
 
 class MissingPackageError(SnncError, ImportError):
-    """An optional package that the user's request needs is not installed."""
+    """An optional package that the user's request needs is not installed; `how_to_install` is its help."""
 
     code = "missing-package"
 
@@ -147,3 +147,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a help sentence with the closest known names, or the whole list when none is close."""
     options = sorted(known)
     return closest(name, options) or "known: " + ", ".join(options)
+
+
+def how_to_install(extra: str | None) -> str:
+    """Return what installs snnc's optional packages of this name, or, without one, what it always needs."""
+    bracket = f"[{extra}]" if extra else ""
+    return f'pip install -e ".{bracket}" in a clone of snnc; pip install "snnc{bracket}" if it is installed'

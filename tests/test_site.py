@@ -20,7 +20,7 @@ FETCHED = re.compile(r'<(?:script|img|link|iframe|source|video|use)\b[^>]*\b(?:s
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if importlib.util.find_spec("material") is None:
-        pytest.skip("mkdocs-material is not installed: pip install 'snnc[docs]'")
+        pytest.skip("mkdocs-material is not installed: pip install -e '.[docs]'")
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     built = subprocess.run(

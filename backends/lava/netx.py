@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from snnc.backends.lava.chain import OPTIONS, chain_of, refuse
-from snnc.ir.errors import BackendError, MissingPackageError
+from snnc.ir.errors import BackendError, MissingPackageError, how_to_install
 
 if TYPE_CHECKING:
     from snnc.backends.lava.chain import Link
@@ -33,7 +33,7 @@ def write_netx(graph: Graph, steps: int, file: BinaryIO) -> str:
         import h5py
     except ImportError as error:
         raise MissingPackageError(
-            "h5py is needed to write .net files", help="pip install 'snnc[netx]'"
+            "h5py is needed to write .net files", help=how_to_install("netx")
         ) from error
     partition, links = chain(graph, steps)
     source = partition.sources[0]

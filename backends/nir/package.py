@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from snnc.ir.errors import MissingPackageError
+from snnc.ir.errors import MissingPackageError, how_to_install
 
 
 def nir_package() -> Any:
@@ -13,6 +13,6 @@ def nir_package() -> Any:
         import nir
     except ImportError as error:
         raise MissingPackageError(
-            f"NIR files need the package nir: {error}", help='pip install "snnc[nir]"'
+            f"NIR files need the package nir: {error}", help=how_to_install("nir")
         ) from error
     return nir

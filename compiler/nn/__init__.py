@@ -20,13 +20,13 @@ the copy whose sums are exact, `spiking_export` writes one time step of it as ON
 
 from __future__ import annotations
 
-from snnc.ir.errors import MissingPackageError
+from snnc.ir.errors import MissingPackageError, how_to_install
 
 try:
     import torch as _torch
 except ImportError as error:
     raise MissingPackageError(
-        "snnc.nn needs PyTorch, which is not installed", help='pip install "snnc[torch]"'
+        "snnc.nn needs PyTorch, which is not installed", help=how_to_install("torch")
     ) from error
 
 from snnc.nn.export import export_onnx

@@ -1,12 +1,13 @@
-"""What every backend refuses of a run, in the same words: its time steps, and inputs that vary in time."""
+"""What every backend refuses in the same words: steps, inputs in time, to run without what it needs."""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from snnc.ir.errors import DataError, OptionError
+from snnc.ir.errors import DataError, MissingPackageError, OptionError
 from snnc.passes.base import PassContext
 from snnc.passes.set_coding import SetCoding
 from snnc.simulation import BACKENDS, open_runner
@@ -51,3 +52,20 @@ def test_differential_coding_is_for_inputs_that_do_not_vary(backend: str) -> Non
         runner.run({"x": dyadic(2, 1, 1, 6, 6)}, 2)
     assert caught.value.help == "compile with --coding rate"
     assert runner.run({"x": dyadic(1, 1, 6, 6)}, 2).outputs.keys() == {"y"}
+
+
+@pytest.mark.parametrize(
+    ("backend", "package", "name"), [("fast", "numba", "numba"), ("torch", "torch", "PyTorch")]
+)
+def test_without_what_it_needs_the_extra_is_named(
+    backend: str, package: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in [module for module in sys.modules if module.startswith(f"snnc.backends.{backend}")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingPackageError) as caught:
+        open_runner(classifier(), backend)
+    assert caught.value.message == f"the backend {backend} needs {name}, which is not installed"
+    assert caught.value.help == (
+        f'pip install -e ".[{backend}]" in a clone of snnc; pip install "snnc[{backend}]" if it is installed'
+    )

@@ -12,10 +12,8 @@ import snnc
 from snnc.backends.reference import Simulator
 from snnc.backends.reference.state import NeuronState
 from snnc.ir.codebooks import Binary, MultiSpike, PowerOfTwo, Ternary, bursts
-from snnc.ir.errors import OptionError
 from snnc.passes.base import PassContext
 from snnc.passes.set_coding import SetCoding
-from snnc.simulation import open_runner
 from tests.backends.test_onnx_spiking import (
     CODEBOOKS,
     FORMS,
@@ -23,7 +21,6 @@ from tests.backends.test_onnx_spiking import (
     REAL,
     STEPS,
     WRAPPED,
-    classifier,
     dyadic,
     expected,
     neuron,
@@ -32,7 +29,7 @@ from tests.backends.test_onnx_spiking import (
 from tests.backends.test_onnx_spiking_networks import DIGITS, EXAMPLES, compiled, in_steps_of, on_an_edge
 from tests.passes.build import Builder, N
 
-pytest.importorskip("numba", reason='needs numba: pip install "snnc[fast]"')
+pytest.importorskip("numba", reason='needs numba: pip install -e ".[fast]"')
 
 from snnc.backends.fast import FastSimulator
 from snnc.backends.fast.fused import is_fused
@@ -469,16 +466,6 @@ def test_evaluation_counts_the_same_spikes(images: Array) -> None:
 
 
 # Refusals.
-
-
-def test_without_numba_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    for module in [name for name in sys.modules if name.startswith("snnc.backends.fast")]:
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, "numba", None)
-    with pytest.raises(OptionError, match="needs numba, which is not installed"):
-        open_runner(classifier(), "fast")
 
 
 def test_the_command_line_runs_and_evaluates_with_it(tmp_path: Path, images: Array) -> None:

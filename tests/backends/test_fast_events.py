@@ -12,7 +12,7 @@ from snnc.ir.codebooks import Binary, MultiSpike
 from tests.backends.test_onnx_spiking import dyadic
 from tests.passes.build import Builder, N
 
-pytest.importorskip("numba", reason='needs numba: pip install "snnc[fast]"')
+pytest.importorskip("numba", reason='needs numba: pip install -e ".[fast]"')
 
 from snnc.backends.fast import FastSimulator
 from snnc.backends.fast.events import LONGEST_PAUSE, EventLayer, EventUnit, event_layer

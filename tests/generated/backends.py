@@ -22,7 +22,9 @@ def run_elsewhere(graph: Graph, data: dict[str, Array], steps: int) -> dict[str,
 
     They say what they cannot: ONNX differential coding, torch ops it has no kernel for.
     """
-    torch = pytest.importorskip("snnc.backends.torch.simulator", reason='needs PyTorch: "snnc[torch]"')
+    torch = pytest.importorskip(
+        "snnc.backends.torch.simulator", reason='needs PyTorch: pip install -e ".[torch]"'
+    )
     found = {}
     for name, simulator in (("onnx", partial(OnnxSimulator, threads=1)), ("torch", torch.TorchSimulator)):
         try:

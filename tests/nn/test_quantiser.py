@@ -106,7 +106,7 @@ def test_without_torch_the_package_says_what_to_install() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "needs PyTorch" in found
-    assert 'pip install "snnc[torch]"' in found
+    assert 'pip install -e ".[torch]" in a clone of snnc; pip install "snnc[torch]" if' in found
 
 
 def test_the_compiler_does_without_torch() -> None:
