@@ -13,14 +13,15 @@ from snnc.ir.shapes import batch_axis
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from snnc.ir.errors import SnncError
     from snnc.ir.graph import Graph
     from snnc.ir.kernel_types import Array
 
 
-def check_outputs(graph: Graph) -> None:
-    """Refuse an output whose way of decoding gives no answer, with `BackendError`."""
+def check_outputs(graph: Graph, refusal: type[SnncError] = BackendError) -> None:
+    """Refuse an output whose way of decoding gives no answer, with an error of this type."""
     for problem in filter(None, (decode_problem(graph, output) for output in graph.outputs)):
-        raise BackendError(problem, help="decode by mean or sum")
+        raise refusal(problem, help="decode by mean or sum")
 
 
 def join_batches(graph: Graph, parts: Sequence[Sequence[Array]]) -> dict[str, Array]:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from snnc.backends.outputs import check_outputs
 from snnc.calibration import DatasetCalibration
 from snnc.data import Dataset, load_data
 from snnc.frontend.source import import_network
 from snnc.hardware import get_machine
-from snnc.ir.decode import decode_problem
 from snnc.ir.errors import DataError, OptionError
 from snnc.methods import DEFAULT, DIRECT, Settings, get_method, method_for
 from snnc.methods.base import analog_pipeline
@@ -191,7 +191,7 @@ def compile_model(
         passes, runs, target = run_to_target(graph, manager, options, data)
     manager.passes = options.lowering
     runs += manager.run(graph, before=len(runs))
-    refuse_decode(graph)
+    check_outputs(graph, OptionError)
     graph.meta = {
         "source": describe_source(model),
         "method": method,
@@ -219,12 +219,6 @@ def opened(model: str | Path | Any, options: Options, context: PassContext) -> G
     if timing is not None and not timing.pop("dt_stated"):
         context.warnings.append(UNKNOWN_DT.format(dt=timing["dt"]))
     return graph
-
-
-def refuse_decode(graph: Graph) -> None:
-    """Refuse outputs whose way of decoding makes no sense in the compiled graph."""
-    for problem in filter(None, (decode_problem(graph, output) for output in graph.outputs)):
-        raise OptionError(problem, help="decode by mean or sum")
 
 
 def held_back(calibration: Dataset | None, graph: Graph) -> tuple[Dataset, Dataset]:

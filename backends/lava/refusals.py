@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from snnc.backends.outputs import check_outputs
 from snnc.ir.errors import BackendError
 from snnc.ir.op import Role
 from snnc.ir.types import SpikeType, TensorType
@@ -32,6 +33,7 @@ def refuse_what_lava_lacks(graph: Graph) -> None:
             f"the Lava backend runs networks in rate coding, not in {graph.coding} coding",
             help="compile with --coding rate",
         )
+    check_outputs(graph)
     problems = [f"{describe(node)}: {why}" for node in graph if (why := problem(graph, node))]
     if problems:
         listed = "\n".join(f"  - {text}" for text in problems[:20])

@@ -1,4 +1,4 @@
-"""What every backend refuses in the same words: steps, inputs in time, to run without what it needs."""
+"""What every backend refuses in the same words: steps, inputs, outputs, to run without what it needs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from snnc.ir.errors import DataError, MissingPackageError, OptionError
+from snnc.ir.errors import BackendError, DataError, MissingPackageError, OptionError
 from snnc.passes.base import PassContext
 from snnc.passes.set_coding import SetCoding
 from snnc.simulation import BACKENDS, open_runner
 from tests.backends.test_onnx_spiking import classifier, dyadic
+from tests.passes.build import Builder, N
 
 if TYPE_CHECKING:
     from snnc.ir.graph import Graph
@@ -52,6 +53,19 @@ def test_differential_coding_is_for_inputs_that_do_not_vary(backend: str) -> Non
         runner.run({"x": dyadic(2, 1, 1, 6, 6)}, 2)
     assert caught.value.help == "compile with --coding rate"
     assert runner.run({"x": dyadic(1, 1, 6, 6)}, 2).outputs.keys() == {"y"}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_one_step_of_an_expectation_node_is_no_answer(backend: str) -> None:
+    b = Builder(N, 6)
+    graph = b.outputs(y=b("neg", b("softmax", b.x, axis=1, expect=True, name="attention")))
+    for decode in ("mean", "sum"):
+        graph.decode_outputs(decode)
+        opened(backend, graph)
+    graph.decode_outputs("last")
+    with pytest.raises(BackendError, match=r"output 'y' .* its last step: .* expect.softmax from") as caught:
+        opened(backend, graph)
+    assert caught.value.help == "decode by mean or sum"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from snnc.backends.onnx.session import AnalogSession
 from snnc.backends.reference import Simulator
 from snnc.ir.codebooks import MultiSpike
-from snnc.ir.errors import BackendError, DataError
+from snnc.ir.errors import DataError
 from tests.passes.build import Builder, N
 
 if TYPE_CHECKING:
@@ -157,16 +157,6 @@ def test_integer_inputs_never_vary() -> None:
     with pytest.raises(DataError, match="input 'x' has a time axis, but it is i64") as caught:
         Simulator(graph).run(np.zeros((3, 5, 4), np.int64), 2)
     assert "N x 4" in (caught.value.help or "")
-
-
-def test_the_last_step_of_an_expectation_node_is_no_answer() -> None:
-    b = Builder(N, WIDTH)
-    graph = b.outputs(y=b("neg", b("softmax", b.x, axis=1, expect=True, name="attention")))
-    graph.decode_outputs("last")
-    with pytest.raises(BackendError, match=r"output 'y' .* its last step: .* expect.softmax from attention"):
-        Simulator(graph)
-    graph.decode_outputs("sum")
-    Simulator(graph)
 
 
 def test_the_analog_model_has_no_steps() -> None:

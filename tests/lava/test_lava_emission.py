@@ -107,6 +107,14 @@ def test_a_network_of_real_weights_is_refused_node_by_node(tmp_path: Path) -> No
     assert contents(tmp_path) == {}
 
 
+def test_the_last_step_of_an_expectation_node_is_no_answer(tmp_path: Path) -> None:
+    graph = networks.host_nodes()
+    graph.decode_outputs("last")
+    with pytest.raises(BackendError, match="cannot be decoded by its last step"):
+        write_lava(graph, 4, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_thresholds_of_real_numbers_are_refused(tmp_path: Path) -> None:
     net = networks.Builder("real")
     spikes = net.encode(net.input(4))

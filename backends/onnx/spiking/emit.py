@@ -23,6 +23,7 @@ from snnc.backends.onnx.spiking.neuron import Lif, Neuron, delay
 from snnc.backends.onnx.spiking.precision import DOUBLE, Plan, is_moved, plan_precision
 from snnc.backends.onnx.spiking.streams import Streams, differences, prefix_sums
 from snnc.backends.onnx.spiking.units import in_units
+from snnc.backends.outputs import check_outputs
 from snnc.ir.errors import BackendError, OptionError
 from snnc.ir.op import Role
 from snnc.ir.shapes import batch_axis
@@ -363,6 +364,7 @@ def refuse_what_cannot_be_written(graph: Graph, steps: int = 1, *, single: bool 
             f"the ONNX backend writes networks in rate coding, not in {graph.coding} coding",
             help="compile with --coding rate, or run this network with --backend reference",
         )
+    check_outputs(graph)
     plan = plan_precision(graph, steps, single=single)
     problems = [
         f"{', '.join(node.origin) or node.op.name}: {why}"

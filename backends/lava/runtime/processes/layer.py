@@ -73,7 +73,7 @@ def layer_model(ports: int, number: Any, sent: Any) -> Any:
             inputs = [getattr(self, f"in{i}").recv() for i in range(ports)]
             try:
                 self.layer.advance(self.time_step, inputs)
-            except Exception as error:
+            except Exception as error:  # raised again: Lava would not say what it was
                 tell(self.proc_params["run"]["error"], f"{type(error).__name__}: {error}")
                 raise
             if self.layer.record is not None and self.time_step == self.last:
