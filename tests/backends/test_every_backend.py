@@ -1,23 +1,32 @@
-"""What every backend refuses in the same words: steps, inputs, outputs, to run without what it needs."""
+"""What holds for every backend: what it refuses, in the same words; what it sends, when sums are exact."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from click.testing import CliRunner
 
+import snnc
+from snnc.cli import main
 from snnc.ir.errors import BackendError, DataError, MissingPackageError, OptionError
 from snnc.passes.base import PassContext
 from snnc.passes.set_coding import SetCoding
 from snnc.simulation import BACKENDS, open_runner
 from tests.backends.test_onnx_spiking import classifier, dyadic
+from tests.backends.test_onnx_spiking_networks import DIGITS, compiled, in_steps_of
 from tests.passes.build import Builder, N
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from snnc.ir.graph import Graph
+    from snnc.ir.kernel_types import Array
     from snnc.simulation import Runner
 
+others = pytest.mark.parametrize("backend", [backend for backend in BACKENDS if backend != "reference"])
 NEEDS = {"fast": "numba", "torch": "torch"}
 
 
@@ -83,3 +92,40 @@ def test_without_what_it_needs_the_extra_is_named(
     assert caught.value.help == (
         f'pip install -e ".[{backend}]" in a clone of snnc; pip install "snnc[{backend}]" if it is installed'
     )
+
+
+# Compiled networks.
+
+
+@pytest.fixture(scope="module")
+def exact() -> Graph:
+    """A network whose sums are exact in any order."""
+    return in_steps_of(compiled("digits_cnn"), 2**-8)
+
+
+@others
+def test_evaluation_counts_the_same_spikes_by_any_backend(backend: str, exact: Graph, images: Array) -> None:
+    opened(backend, exact)
+    model, data = DIGITS / "digits_cnn.onnx", {"image": images}
+    wanted, found = (
+        snnc.evaluate(exact, model, data, 3, backend=one).to_json() for one in ("reference", backend)
+    )
+    assert {**found, "seconds": 0} == {**wanted, "seconds": 0}
+
+
+@others
+def test_the_command_line_runs_with_any_backend(
+    backend: str, exact: Graph, images: Array, tmp_path: Path
+) -> None:
+    opened(backend, exact)
+    network, data = tmp_path / "net.sir", tmp_path / "x.npy"
+    snnc.save(exact, network)
+    np.save(data, images)
+    outputs = []
+    for one in ("reference", backend):
+        target = tmp_path / f"{one}.npy"
+        arguments = ["run", network, "--input", data, "--scale", "1", "-T", "2", "-o", target]
+        result = CliRunner().invoke(main, [*map(str, arguments), "--backend", one])
+        assert result.exit_code == 0, result.output
+        outputs.append(np.load(target))
+    np.testing.assert_array_equal(*outputs)

@@ -1,4 +1,4 @@
-"""The fast backend computes what the reference simulator does: every codebook, every op, both codings."""
+"""The parts of the fast backend; that it computes what the reference does: test_fast_and_torch.py."""
 
 from __future__ import annotations
 
@@ -11,22 +11,12 @@ import pytest
 import snnc
 from snnc.backends.reference import Simulator
 from snnc.backends.reference.state import NeuronState
-from snnc.ir.codebooks import Binary, MultiSpike, PowerOfTwo, Ternary, bursts
+from snnc.ir.codebooks import Binary, MultiSpike, Ternary, bursts
 from snnc.passes.base import PassContext
 from snnc.passes.set_coding import SetCoding
-from tests.backends.test_onnx_spiking import (
-    CODEBOOKS,
-    FORMS,
-    LIF_FORMS,
-    REAL,
-    STEPS,
-    WRAPPED,
-    dyadic,
-    expected,
-    neuron,
-    varying,
-)
-from tests.backends.test_onnx_spiking_networks import DIGITS, EXAMPLES, compiled, in_steps_of, on_an_edge
+from tests.backends.against_reference import assert_identical, run_both
+from tests.backends.test_onnx_spiking import CODEBOOKS, FORMS, STEPS, dyadic, neuron
+from tests.backends.test_onnx_spiking_networks import DIGITS, compiled, in_steps_of
 from tests.passes.build import Builder, N
 
 pytest.importorskip("numba", reason='needs numba: pip install -e ".[fast]"')
@@ -44,28 +34,11 @@ from snnc.backends.fast.stretch import shares_cores
 from snnc.backends.reference.program import invariant_values
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from snnc.ir.codebooks import Codebook
-    from snnc.ir.graph import Graph, Node
+    from snnc.ir.graph import Graph
     from snnc.ir.kernel_types import Array
-    from tests.backends.analog_cases import Case
-
-
-def run_both(
-    graph: Graph, inputs: Mapping[str, Array], steps: int = STEPS, group: int | None = 2
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    found = FastSimulator(graph, group=group, threads=1 if group is None else 2).run(inputs, steps).outputs
-    return found, Simulator(graph, threads=1).run(inputs, steps).outputs
-
-
-def assert_identical(graph: Graph, inputs: Mapping[str, Array], steps: int = STEPS) -> None:
-    found, wanted = run_both(graph, inputs, steps)
-    assert list(found) == list(wanted)
-    for name, array in wanted.items():
-        assert found[name].dtype == array.dtype
-        np.testing.assert_array_equal(found[name], array, err_msg=name)
 
 
 # Kernels: bit by bit, whatever the currents.
@@ -136,70 +109,14 @@ def test_a_burst_is_found_in_the_binary_digits(reach: int) -> None:
     np.testing.assert_array_equal(found, bursts(reach)[-5000:])
 
 
-# What remembers, in a graph.
-
-
-@pytest.mark.parametrize("form", ["normalised", "charged per channel", "scaled", "restarting"])
-@pytest.mark.parametrize("codebook", ["binary", "multi", "burst"])
-def test_a_neuron_sends_the_references_payloads(codebook: str, form: str) -> None:
-    graph = neuron((N, 2, 40), codebook=CODEBOOKS[codebook], **FORMS[form])
-    for inputs in ({"x": dyadic(3, 2, 40)}, {"x": dyadic(STEPS, 3, 2, 40, seed=1)}):
-        assert_identical(graph, inputs)
-
-
 def test_a_neuron_of_changes_sends_the_references_payloads() -> None:
     graph = neuron((N, 2, 40), codebook=CODEBOOKS["burst"])
     SetCoding("differential").run(graph, PassContext())
     graph.retype()
-    assert_identical(graph, {"x": dyadic(3, 2, 40)})
+    assert_identical("fast", graph, {"x": dyadic(3, 2, 40)})
 
 
-def test_a_neuron_with_a_line_per_level() -> None:
-    graph = neuron((N, 2, 40), codebook=PowerOfTwo(3), level_axis=1)
-    assert_identical(graph, {"x": dyadic(STEPS, 3, 2, 40)})
-
-
-@pytest.mark.parametrize("form", LIF_FORMS)
-def test_a_lif_neuron_fires_when_the_reference_does(form: str) -> None:
-    b = Builder(N, 6)
-    given = {"threshold": 1.0, **LIF_FORMS[form]}
-    tensors = {
-        key: np.full((1, 1), value, np.float32)
-        if key in ("threshold", "leak", "gain", "bias", "rest")
-        else value
-        for key, value in given.items()
-    }
-    graph = b.outputs(s=b("lif", b.x, **tensors))
-    for inputs in ({"x": dyadic(20, 6)}, {"x": dyadic(STEPS, 20, 6)}):
-        assert_identical(graph, inputs)
-
-
-@pytest.mark.parametrize("steps", [1, 2, 7])
-def test_a_delay_hands_streams_on_later(steps: int) -> None:
-    b = Builder(N, 6)
-    assert_identical(b.outputs(y=b("delay", b.x, steps=steps)), {"x": dyadic(STEPS, 4, 6)})
-
-
-# Every op of the table.
-
-
-def assert_close(graph: Graph, case: Case) -> None:
-    if not graph.outputs[0].value.type.is_real:
-        graph.decode_outputs("last")
-    for batch in (1, 3):
-        found, wanted = run_both(graph, varying(graph, case, batch), group=None)
-        assert found["y"].dtype == wanted["y"].dtype
-        np.testing.assert_allclose(found["y"], wanted["y"], rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("case", REAL, ids=str)
-def test_an_op_acts_on_every_step_by_itself(case: Case) -> None:
-    assert_close(case.graph(), case)
-
-
-@pytest.mark.parametrize("case", WRAPPED, ids=str)
-def test_an_expectation_node_decodes_to_its_function_of_the_means(case: Case) -> None:
-    assert_close(expected(case), case)
+# Functions, groups and threads.
 
 
 @pytest.mark.parametrize(
@@ -217,7 +134,7 @@ def test_functions_compiled_with_their_sums(op: str, attributes: dict[str, Any])
     (node,) = (node for node in graph if node.op.name == op)
     assert is_fused(graph, node, [0])
     for steps in (1, 5):
-        found, wanted = run_both(graph, {"x": dyadic(steps, 5, 3, 65, spread=30)}, steps)
+        found, wanted = run_both("fast", graph, {"x": dyadic(steps, 5, 3, 65, spread=30)}, steps)
         np.testing.assert_allclose(found["y"], wanted["y"], rtol=1e-5, atol=2e-6)
 
 
@@ -264,28 +181,6 @@ def test_groups_side_by_side_have_a_core_each() -> None:
     assert [code.threads for code in simulator._codes.values()] == [1]
 
 
-@pytest.mark.parametrize("decode", ["mean", "sum", "last"])
-def test_outputs_are_decoded_after_every_step(decode: Any) -> None:
-    b = Builder(N, 6)
-    spikes = b("neuron", b.x, codebook=MultiSpike(0, 3), quantum=np.ones((1, 1), np.float32))
-    graph = b.outputs(y=spikes, constant=b("mul", b.x, 2.0))
-    graph.decode_outputs(decode)
-    assert_identical(graph, {"x": dyadic(3, 6)})
-
-
-def test_what_never_varies_may_be_of_any_type() -> None:
-    b = Builder(N, 4, dtype="i64")
-    table, mask = dyadic(9, 6), np.array([True, False, True, True])
-    rows = b("embedding", b.x, table=table)
-    kept = b("where", b("less", b.x, b.graph.constant_value(np.int64(5), "five")), b.x, b.x)
-    graph = b.outputs(
-        y=b("neuron", rows, codebook=MultiSpike(-3, 3), quantum=np.ones((1, 1, 1), np.float32)),
-        ids=kept,
-        mask=b("logical_not", b.constant(mask)),
-    )
-    assert_identical(graph, {"x": np.arange(8).reshape(2, 4)})
-
-
 # The partition and the memory.
 
 
@@ -311,14 +206,14 @@ def names(graph: Graph) -> list[str]:
 def test_what_is_added_later_is_computed_where_it_is_added() -> None:
     graph = residual()
     assert names(graph) == ["linear", "neuron", "linear", "neuron", "mul linear add", "neuron"]
-    assert_identical(graph, {"x": dyadic(5, 4)})
+    assert_identical("fast", graph, {"x": dyadic(5, 4)})
 
 
 def test_a_constant_current_is_computed_once_and_kept() -> None:
     graph = residual()
     timed = invariant_values(graph, frozenset({"x"}))
     assert not partition(graph, timed, watched=False).once
-    assert_identical(graph, {"x": dyadic(STEPS, 5, 4)})
+    assert_identical("fast", graph, {"x": dyadic(STEPS, 5, 4)})
 
 
 def test_what_is_alive_at_the_same_time_does_not_overlap() -> None:
@@ -362,7 +257,7 @@ def test_totals_go_from_what_remembers_to_what_remembers() -> None:
 
 @pytest.mark.parametrize("steps", [1, 2, 6])
 def test_totals_change_no_payload(steps: int) -> None:
-    found, wanted = run_both(attention(), {"x": dyadic(steps, 6, 4, 6)}, steps)
+    found, wanted = run_both("fast", attention(), {"x": dyadic(steps, 6, 4, 6)}, steps)
     for name, array in wanted.items():
         off = np.abs(found[name] - array) > 1e-5
         assert off.mean() < 0.01, name
@@ -385,25 +280,6 @@ def test_a_neuron_of_totals_rounds_as_one_of_currents() -> None:
 # Compiled networks.
 
 
-@pytest.fixture(scope="module")
-def images() -> Array:
-    return np.asarray(np.load(DIGITS / "digits_test.npz")["x"][:24], np.float32) / 16
-
-
-@pytest.mark.parametrize("method", ["multi-spike", "if", "ternary", "ecmt"])
-def test_where_sums_are_exact_every_payload_is(method: str, images: Array) -> None:
-    graph = in_steps_of(compiled("digits_cnn", method=method), 2**-8)
-    assert_identical(graph, {"image": images}, 4)
-
-
-def test_one_simulator_runs_any_batch_and_number_of_steps(images: Array) -> None:
-    graph = in_steps_of(compiled("digits_cnn"), 2**-8)
-    simulator, reference = FastSimulator(graph, group=5, threads=2), Simulator(graph, threads=1)
-    for steps, count in ((4, 24), (1, 24), (7, 3), (2, 1), (4, 24)):
-        found, wanted = (one.run(images[:count], steps).outputs["logits"] for one in (simulator, reference))
-        np.testing.assert_array_equal(found, wanted)
-
-
 def test_more_steps_take_no_more_memory_and_nothing_new_to_open(images: Array) -> None:
     simulator = FastSimulator(compiled("digits_vit"), threads=1)
     simulator.run(images, 2)
@@ -413,62 +289,7 @@ def test_more_steps_take_no_more_memory_and_nothing_new_to_open(images: Array) -
     assert simulator._codes == codes
 
 
-class Watch:
-    """Keeps payloads and membranes of all neurons."""
-
-    def __init__(self) -> None:
-        self.seen: dict[tuple[Node, int], tuple[Array, Array]] = {}
-
-    def observe(self, node: Node, t: int, value: Array, membrane: Array | None) -> None:
-        if node.op.name == "neuron" and membrane is not None:
-            self.seen[node, t] = value.copy(), membrane.copy()
-
-
-@pytest.mark.parametrize("coding", ["rate", "differential"])
-@pytest.mark.parametrize("model", ["digits_cnn", "digits_vit"])
-def test_payloads_part_on_an_edge_only(model: str, coding: str, images: Array) -> None:
-    graph, found, wanted = compiled(model, coding=coding), Watch(), Watch()
-    FastSimulator(graph, group=len(images)).run({"image": images}, 3, observers=[found])
-    Simulator(graph, group=len(images)).run({"image": images}, 3, observers=[wanted])
-    assert found.seen.keys() == wanted.seen.keys()
-    parted = np.zeros(len(images), bool)
-    for (node, t), (payload, membrane) in wanted.seen.items():
-        differs = found.seen[node, t][0] != payload
-        rows = differs.any(axis=tuple(range(1, differs.ndim))) & ~parted
-        if coding == "rate":
-            assert on_an_edge(node, payload, membrane)[rows][differs[rows]].all()
-        parted |= rows
-    assert parted.mean() <= 0.5
-
-
-@pytest.mark.parametrize("target", [None, "loihi2"])
-def test_integer_networks_are_exact(target: str | None, images: Array) -> None:
-    graph = compiled("digits_cnn", target=target, host_nodes=target is not None)
-    if target is None:
-        graph = in_steps_of(graph, 2**-8)
-    assert graph.computes_integers == (target is not None)
-    assert_identical(graph, {"image": images}, 3)
-
-
-def test_spiking_transformers_send_exactly_the_references_spikes() -> None:
-    graph = snnc.compile(EXAMPLES / "saformer" / "events_saformer.onnx")
-    x = np.load(EXAMPLES / "saformer" / "events_test.npz")["x"][:, :4].astype(np.float32)
-    assert_identical(graph, {graph.inputs[0].name or "": x}, len(x))
-
-
-def test_evaluation_counts_the_same_spikes(images: Array) -> None:
-    graph = in_steps_of(compiled("digits_cnn"), 2**-8)
-    model, data = DIGITS / "digits_cnn.onnx", {"image": images}
-    wanted, found = (
-        snnc.evaluate(graph, model, data, 3, backend=one).to_json() for one in ("reference", "fast")
-    )
-    assert {**found, "seconds": 0} == {**wanted, "seconds": 0}
-
-
-# Refusals.
-
-
-def test_the_command_line_runs_and_evaluates_with_it(tmp_path: Path, images: Array) -> None:
+def test_the_command_line_evaluates_with_it(tmp_path: Path, images: Array) -> None:
     from click.testing import CliRunner
 
     from snnc.cli import main
@@ -476,14 +297,6 @@ def test_the_command_line_runs_and_evaluates_with_it(tmp_path: Path, images: Arr
     network, data = tmp_path / "net.sir", tmp_path / "x.npy"
     snnc.save(in_steps_of(compiled("digits_cnn"), 2**-8), network)
     np.save(data, images)
-    outputs = {}
-    for backend in ("reference", "fast"):
-        target = tmp_path / f"{backend}.npy"
-        arguments = ["run", network, "--input", data, "--scale", "1", "-T", "2", "-o", target]
-        result = CliRunner().invoke(main, [*map(str, arguments), "--backend", backend])
-        assert result.exit_code == 0, result.output
-        outputs[backend] = np.load(target)
-    np.testing.assert_array_equal(outputs["fast"], outputs["reference"])
     arguments = ["eval", network, "--model", DIGITS / "digits_cnn.onnx", "--data", data, "--scale", "1"]
     result = CliRunner().invoke(main, [*map(str, arguments), "--backend", "fast", "-v"])
     assert result.exit_code == 0, result.output

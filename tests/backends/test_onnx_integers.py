@@ -255,11 +255,6 @@ def compiled(model: Path, **options: Any) -> Graph:
     return snnc.compile(model, calibration, target="loihi2", **options)
 
 
-@pytest.fixture(scope="module")
-def images() -> Array:
-    return np.asarray(np.load(DIGITS / "digits_test.npz")["x"][:24], np.float32) / 16
-
-
 @pytest.mark.parametrize("method", ["multi-spike", "if", "ternary"])
 def test_the_digits_network(method: str, images: Array) -> None:
     graph = compiled(DIGITS / "digits_cnn.onnx", method=method)

@@ -89,12 +89,6 @@ def assert_same_but_for_ties(graph: Graph, inputs: Mapping[str, Array], steps: i
     assert (~parted).mean() >= fewest
 
 
-@pytest.fixture(scope="module")
-def images() -> Array:
-    data = np.load(DIGITS / "digits_test.npz")
-    return np.asarray(data["x"][:24], np.float32) / 16
-
-
 def compiled(model: str, **options: Any) -> Graph:
     calibration = snnc.load_data(
         DIGITS / "digits_calibration.npz", normalise=snnc.Normalise(1 / 16), limit=48
