@@ -209,6 +209,7 @@ CODEBOOKS: dict[str, type[Binary] | type[Ternary] | type[MultiSpike] | type[Powe
 }
 
 MAX_PAYLOAD = 2**15 - 1
+ANY_PAYLOAD = Payload(-MAX_PAYLOAD, MAX_PAYLOAD)
 
 
 def of_changes(codebook: Codebook, negative: Array | None) -> Codebook:

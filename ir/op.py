@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
-from snnc.ir.codebooks import Codebook, Payload, of_changes
+from snnc.ir.codebooks import ANY_PAYLOAD, Codebook, Payload, of_changes
 from snnc.ir.errors import TypeInferenceError, did_you_mean
 from snnc.ir.shapes import Batch, Dim, Shape, show_shape
 from snnc.ir.types import SpikeType, TensorType, Type, dtype_name
@@ -306,7 +306,8 @@ class Op:
         if attributes.get("level_axis") is not None:
             return SpikeType(Payload(0, 1), result.shape)
         scaled = attributes.get("scale") is not None or attributes.get("negative") is not None
-        return SpikeType(codebook.payload, result.shape, scaled)
+        takes_back = attributes.get("bounds") == "sum"
+        return SpikeType(ANY_PAYLOAD if takes_back else codebook.payload, result.shape, scaled)
 
 
 def computes_integers(op: Op, attributes: Mapping[str, Any]) -> bool:

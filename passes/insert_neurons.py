@@ -23,6 +23,8 @@ from snnc.passes.base import Pass, PassContext, Preserves
 from snnc.passes.rewriter import Rewriter
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from snnc.ir.codebooks import Codebook
     from snnc.ir.graph import Graph, Node, Value
     from snnc.ir.types import Type
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 MOST_LEVELS = MAX_PAYLOAD.bit_length()
 ABSORBED = ("relu", "clip", "fake_quantise")
 # What a neuron has that stands for the value it reads: no bounds, no quantiser's threshold.
-PLAIN = {"codebook", "reset", "site"}
+PLAIN = {"codebook", "reset", "bounds", "site"}
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,9 @@ class InsertNeurons(Pass):
     binary and ternary ignore `levels`; codebook=pow2 has the powers of two 1 … 2^(levels-1), with `firing`
     and `dead_zone` as that codebook defines them. reset=zero, in rate coding, lets a spike of a binary or
     ternary neuron clear its membrane; reset=restart lets every step of any neuron start as the first did,
-    so that a constant input repeats the first step. Behind average pooling a layer gets a neuron
+    so that a constant input repeats the first step. bounds=sum, in rate coding and with codebook=multi and
+    rounding=nearest, holds the sum of payloads within the bounds instead of each: what was sent too early is
+    taken back. Behind average pooling a layer gets a neuron
     (pooled=neuron) or reads the mean of spikes as it is, a real current (pooled=current). Signs are settled
     by choose-thresholds: until then a neuron that absorbed no lower bound of 0 has a signed codebook.
     """
@@ -67,6 +71,7 @@ class InsertNeurons(Pass):
     firing: Literal["below", "nearest"] = "below"
     dead_zone: float = 0.5
     reset: Literal["subtract", "zero", "restart"] = "subtract"
+    bounds: Literal["step", "sum"] = "step"
     pooled: Literal["neuron", "current"] = "neuron"
 
     def __post_init__(self) -> None:
@@ -84,6 +89,20 @@ class InsertNeurons(Pass):
                 f"{self.codebook} neurons cannot reset to zero: it would lose what rounding left",
                 help="use binary or ternary neurons (--method if, qcfs or ternary), or reset by subtraction",
             )
+        if self.bounds == "sum":
+            self._check_sum()
+
+    def _check_sum(self) -> None:
+        if self.reset != "subtract" or self.quantisers != "exact":
+            raise OptionError(
+                "neurons that take back what they sent too early cannot forget it",
+                help="reset by subtraction, or use another method than signed-memory",
+            )
+        if self.codebook != "multi" or self.rounding != "nearest":
+            raise OptionError(
+                "bounds=sum is for neurons that round to the nearest payload",
+                help="use codebook=multi and rounding=nearest",
+            )
 
     def run(self, graph: Graph, context: PassContext) -> bool:
         refuse_spiking(graph, self.name)
@@ -94,6 +113,11 @@ class InsertNeurons(Pass):
                 f"neurons in differential coding cannot {how}: it would forget what is not sent yet",
                 help="reset by subtraction, or use rate coding",
             )
+        if self.bounds == "sum" and graph.coding == "differential":
+            raise OptionError(
+                "in differential coding all neurons take back what they sent too early",
+                help="leave out bounds=sum, or use rate coding",
+            )
         rewriter = Rewriter(graph, context, self.name)
         reaching = reaches_synapse(graph)
         if self.trained:
@@ -103,8 +127,8 @@ class InsertNeurons(Pass):
                 continue
             # A quantiser of what are spikes already is one more neuron; a ReLU of spikes is none.
             if node.op.name == "fake_quantise":
-                reset = "restart" if self.quantisers == "repeat" else self._reset
-                quantiser_to_neuron(node, rewriter, at_once=self.quantisers != "rate", reset=reset)
+                memory = {"reset": "restart"} if self.quantisers == "repeat" else self._memory
+                quantiser_to_neuron(node, rewriter, at_once=self.quantisers != "rate", memory=memory)
             elif is_real(node.operands[0]):
                 self._absorb(node, rewriter)
         analog = analog_values(graph) if self.first == "analog" else set()
@@ -128,7 +152,7 @@ class InsertNeurons(Pass):
             return
         codebook = self.codebook_for(low)
         attributes = {
-            "codebook": codebook, "reset": self._reset, "low": low, "high": high, "site": node.result.name
+            "codebook": codebook, "low": low, "high": high, "site": node.result.name, **self._memory
         }  # fmt: skip
         value = rewriter.insert(node, "neuron", node.operands, attributes)
         rewriter.replace(node, value)
@@ -151,7 +175,7 @@ class InsertNeurons(Pass):
         for user in value.users:
             if user.op.name == "neuron" and user.attributes.keys() <= PLAIN:
                 return user.result
-        attributes = {"codebook": self.codebook_for(None), "reset": self._reset, "site": value.name}
+        attributes = {"codebook": self.codebook_for(None), "site": value.name, **self._memory}
         neuron = rewriter.insert(reader, "neuron", [value], attributes)
         assert neuron.node is not None
         rewriter.graph.set_origin(neuron.node, value.node.origin if value.node is not None else ())
@@ -159,8 +183,10 @@ class InsertNeurons(Pass):
         return neuron
 
     @property
-    def _reset(self) -> str | None:
-        return None if self.reset == "subtract" else self.reset
+    def _memory(self) -> dict[str, str]:
+        """Return the attributes that say what a neuron remembers, but for defaults."""
+        given = {"reset": self.reset, "bounds": self.bounds}
+        return {name: value for name, value in given.items() if value not in ("subtract", "step")}
 
     def codebook_for(self, low: float | None) -> Codebook:
         """Return the codebook of a neuron whose activation has this lower bound."""
@@ -186,7 +212,7 @@ def require_quantisers(graph: Graph, reaching: set[Value]) -> None:
         )
 
 
-def quantiser_to_neuron(node: Node, rewriter: Rewriter, *, at_once: bool, reset: str | None) -> None:
+def quantiser_to_neuron(node: Node, rewriter: Rewriter, *, at_once: bool, memory: Mapping[str, str]) -> None:
     """fake_quantise{q, lo, hi}(x) -> neuron{multi(lo, hi), q}(x), or spikes of q max(-lo, hi) over time."""
     given = rewriter.graph.resolve(node)
     lo, hi, quantum = given["lo"], given["hi"], given["scale"]
@@ -201,10 +227,11 @@ def quantiser_to_neuron(node: Node, rewriter: Rewriter, *, at_once: bool, reset:
         codebook = Binary() if lo == 0 else Ternary()
         quantum = quantum * np.float32(max(-lo, hi))
         initial = 0.5 if lo == 0 else 0.0  # half a quantum either way would prefer one sign
+    if at_once and memory.get("reset") == "zero":
+        memory = {}
     attributes = {
         "codebook": codebook, "quantum": quantum, "scale": quantum, "unit": quantum,
-        "initial": initial or None, "reset": None if at_once and reset == "zero" else reset,
-        "low": low, "high": high, "site": node.result.name,
+        "initial": initial or None, "low": low, "high": high, "site": node.result.name, **memory,
     }  # fmt: skip
     value = rewriter.insert(node, "neuron", node.operands, attributes)
     rewriter.replace(node, value)

@@ -234,6 +234,8 @@ def neuron_problem(node: Node, graph: Graph) -> str | None:
         return "it has no threshold yet; run choose-thresholds"
     if given["negative"] is not None:
         return "its negative payloads have a quantum of their own"
+    if given["bounds"] == "sum":
+        return "it takes back what it sent too early (bounds = sum), which is for real numbers only"
     if given["scale"] is not None and not (given["scale"] == 1).all():
         return "it sends payloads times a scale; run normalise-thresholds"
     return None

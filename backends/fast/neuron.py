@@ -41,7 +41,7 @@ def quantiser_of(codebook: Codebook) -> int:
 class FastNeuronState(NeuronState):
     """The reference's neuron with a kernel for its arithmetic; `shape` and `dtype` are those of x.
 
-    Neurons with a line per payload are the reference's own (`compiles`).
+    Neurons with a line per payload or bounds for their sums are the reference's own (`compiles`).
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class FastNeuronState(NeuronState):
 
     @staticmethod
     def compiles(attributes: dict[str, Any]) -> bool:
-        return attributes["level_axis"] is None
+        return attributes["level_axis"] is None and attributes["bounds"] == "step"
 
     @staticmethod
     def takes_totals(attributes: dict[str, Any]) -> bool:

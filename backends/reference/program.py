@@ -15,6 +15,7 @@ from snnc.backends.reference.state import (
     NeuronState,
     PureState,
     State,
+    SumNeuronState,
 )
 from snnc.ir.op import Role, computes_integers
 from snnc.ir.shapes import fill_batch
@@ -166,6 +167,8 @@ def make_state(node: Node, attributes: dict[str, Any], invariant: set[Value], wh
     `whole`: its threshold is an integer.
     """
     if node.op.name == "neuron":
+        if attributes["bounds"] == "sum":
+            return SumNeuronState(attributes, str(attributes["site"]))
         return NeuronState(attributes, str(attributes["site"]), whole=whole)
     if node.op.name == "lif":
         return LifState(attributes, whole=whole)

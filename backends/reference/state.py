@@ -66,13 +66,17 @@ class NeuronState:
         u = m if self.normalised else np.divide(m, self.quantum, out=k)
         if self.negative is not None:
             u = np.where(u < 0, u / self.negative, u)
-        self.codebook.quantise(u, out=k)
+        self._quantise(t, u, k)
         sent = k if self.negative is None else np.where(k < 0, k * self.negative, k)
         if not last:
             self._reset(m, k, sent)
         if self.level_axis is not None:
             return np.asarray(self.codebook.to_lines(k, self.level_axis))
         return sent if self.scale is None else sent * self.scale
+
+    def _quantise(self, t: int, u: Array, k: Array) -> None:
+        """Set k(t)."""
+        self.codebook.quantise(u, out=k)
 
     def _reset(self, m: Array, k: Array, sent: Array) -> None:
         """Set v(t)."""
@@ -102,6 +106,26 @@ class NeuronState:
         else:
             m = np.add(self.membrane, x, out=self.membrane)
         return m if self.bias is None else np.add(m, self.bias, out=m)
+
+
+class SumNeuronState(NeuronState):
+    """k(t) = Q(clip(m(t)/q, t lo - K(t-1), t hi - K(t-1))), K(t) = k(1) + … + k(t), K(0) = 0.
+
+    Q onto all whole numbers, lo and hi the ends of the codebook: `bounds = sum`. So K(t) is
+    clip(Q(S(t)/q), t lo, t hi) of all that was received, S(t) = v(0) + x(1) + … + x(t) + t b: what was sent
+    too early is taken back.
+    """
+
+    def __init__(self, attributes: dict[str, Any], where: str) -> None:
+        super().__init__(attributes, where)
+        self.lo, self.hi = self.codebook.lo, self.codebook.hi
+        self._round = np.floor if self.codebook.rounding == "floor" else np.rint
+        self._total: Array = np.empty(0, np.float32)
+
+    def _quantise(self, t: int, u: Array, k: Array) -> None:
+        total = np.zeros_like(u) if t == 1 else self._total
+        np.clip(self._round(u), t * self.lo - total, t * self.hi - total, out=k)
+        self._total = total + k
 
 
 def membrane_limits(width: int | None) -> tuple[float, float] | None:

@@ -21,6 +21,7 @@ from snnc.backends.torch.state import (
     LifState,
     NeuronState,
     PureState,
+    SumNeuronState,
 )
 from snnc.ir.errors import BackendError
 from snnc.ir.op import computes_integers
@@ -182,8 +183,9 @@ def make_state(node: Node, attributes: dict[str, Any], weights: Weights, invaria
     return ExpectState(node, given, moving) if node.expect and moving else PureState(node, given)
 
 
+NEURONS = {"step": NeuronState, "sum": SumNeuronState}
 STATEFUL: dict[str, Callable[[Node, dict[str, Any], Weights], State]] = {
-    "neuron": lambda node, given, weights: NeuronState(given, str(given["site"])),
+    "neuron": lambda node, given, weights: NEURONS[given["bounds"]](given, str(given["site"])),
     "lif": lambda node, given, weights: LifState(
         given, whole=computes_integers(node.op, node.graph.resolve(node)) if node.graph else False
     ),

@@ -67,10 +67,13 @@ class NeuronState:
     def step(self, clock: Clock, operands: Sequence[Tensor]) -> Tensor:
         m = self._integrate(clock.t, operands[0])
         u = self.in_payloads(m if self.normalised else m / self.quantum)
-        k = quantise(u, self.codebook)
+        k = self._quantise(clock, u)
         sent = self.worth(k)
         self._reset(m, k, sent)
         return self.output(k, sent)
+
+    def _quantise(self, clock: Clock, u: Tensor) -> Tensor:
+        return quantise(u, self.codebook)
 
     def _integrate(self, t: int, x: Tensor) -> Tensor:
         """Return m(t), saturated."""
@@ -99,6 +102,22 @@ class NeuronState:
         if self.level_axis is not None:
             return to_lines(k, self.codebook, self.level_axis)
         return sent if self.scale is None else sent * self.scale
+
+
+class SumNeuronState(NeuronState):
+    """k(t) = Q(clip(m(t)/q, t lo - K(t-1), t hi - K(t-1))). See the reference's class of this name."""
+
+    def __init__(self, attributes: dict[str, Any], where: str) -> None:
+        super().__init__(attributes, where)
+        self._total: Tensor | None = None
+
+    def _quantise(self, clock: Clock, u: Tensor) -> Tensor:
+        book, total = self.codebook, torch.zeros_like(u) if clock.t == 1 else self._total
+        assert total is not None, "the first step comes first"
+        rounded = u.floor() if book.rounding == "floor" else u.round()
+        k = rounded.clamp(clock.t * book.lo - total, clock.t * book.hi - total)
+        self._total = total + k
+        return k
 
 
 def starting_membrane(attributes: dict[str, Any]) -> Tensor | None:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from snnc.ir.errors import OptionError, did_you_mean
-from snnc.methods import direct, ecmt, ecmt_top, integrate_and_fire, multi_spike, pmsm, qcfs, ternary
+from snnc.methods import (
+    direct,
+    ecmt,
+    ecmt_top,
+    integrate_and_fire,
+    multi_spike,
+    pmsm,
+    qcfs,
+    signed_memory,
+    ternary,
+)
 from snnc.methods.base import Method, Settings
 
 if TYPE_CHECKING:
@@ -13,7 +23,7 @@ if TYPE_CHECKING:
 
 METHODS: dict[str, Method] = {
     module.METHOD.name: module.METHOD
-    for module in (multi_spike, integrate_and_fire, pmsm, qcfs, ternary, ecmt, ecmt_top)
+    for module in (multi_spike, signed_memory, integrate_and_fire, pmsm, qcfs, ternary, ecmt, ecmt_top)
 }
 
 

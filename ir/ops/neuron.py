@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from snnc.ir.codebooks import Binary, Payload, PowerOfTwo, Ternary
+from snnc.ir.codebooks import Binary, MultiSpike, Payload, PowerOfTwo, Ternary
 from snnc.ir.errors import TypeInferenceError
 from snnc.ir.op import Attribute, Kind, Op, Role
 from snnc.ir.shapes import Batch, Shape, show_shape, static_dim
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # What becomes of the membrane after a step: payloads are subtracted, spikes clear it, it starts afresh.
 RESETS = ("subtract", "zero", "restart")
+# What lo and hi of a codebook are the bounds of: every payload, or t-fold the sum of the first t.
+BOUNDS = ("step", "sum")
 # Currents of integer synapses; their sums, thresholds and membranes are exact in double precision.
 INTEGRATED = ("i32",)
 MOST_WIDTH = 32
@@ -80,12 +82,15 @@ def infer_neuron(
     initial: float,
     charge: Array | None,
     reset: str,
+    bounds: str,
     width: int | None,
     low: float | None,
     high: float | None,
     site: str | None,
 ) -> TensorType:
     check_integrates(x, width, {"quantum": quantum, "bias": bias}, "a neuron")
+    if bounds == "sum":
+        check_bounds_sum(x, codebook, negative=negative, reset=reset)
     if not x.is_real and not (scale is None and negative is None):
         raise TypeInferenceError("a neuron of whole numbers has neither scale nor negative")
     parameters = {"quantum": quantum, "bias": bias, "scale": scale, "unit": unit, "negative": negative}
@@ -111,6 +116,19 @@ def infer_neuron(
     return x.with_shape(lines_shape(x.shape, codebook, level_axis))
 
 
+def check_bounds_sum(x: TensorType, codebook: Codebook, *, negative: Array | None, reset: str) -> None:
+    """Refuse a neuron whose sum of payloads would not be a function of all it received."""
+    if not x.is_real:
+        raise TypeInferenceError("a neuron of whole numbers cannot have bounds = sum")
+    if not isinstance(codebook, MultiSpike) or codebook.rounding == "burst":
+        raise TypeInferenceError(
+            "a neuron with bounds = sum rounds what it received: its codebook is multi, nearest or floor",
+            help="use codebook multi(lo, hi) or multi(lo, hi, floor)",
+        )
+    if negative is not None or reset != "subtract":
+        raise TypeInferenceError("a neuron with bounds = sum has one quantum and resets by subtraction")
+
+
 def lines_shape(shape: Shape, codebook: Codebook, axis: int) -> Shape:
     """Return the shape of a neuron's binary lines: along `axis`, one per payload, channel after channel."""
     if not isinstance(codebook, PowerOfTwo):
@@ -121,7 +139,9 @@ def lines_shape(shape: Shape, codebook: Codebook, axis: int) -> Shape:
     return (*shape[:axis], lines, *shape[axis + 1 :])
 
 
-def differential_neuron(*, reset: str, **attributes: Any) -> str | None:
+def differential_neuron(*, reset: str, bounds: str, **attributes: Any) -> str | None:
+    if bounds == "sum":
+        return "there every neuron's bounds hold for what it has sent in all; bounds = sum says so twice"
     return None if reset == "subtract" else f"a neuron with reset {reset} forgets what it has not sent"
 
 
@@ -168,6 +188,8 @@ OPS = (
         "y(t) = scale k(t); v(0) = (initial + charge) quantum. With `negative`, r: below 0, m / quantum is "
         "divided by r in front of Q and k multiplied by r behind it. With `level_axis`: y(t) = 1 on the line "
         "of k(t), 0 on the others. With reset = zero: v(t) = 0 where k(t) != 0; with restart: v(t) = v(0). "
+        "With bounds = sum, K(t) = k(1) + … + k(t), lo and hi the ends of K: "
+        "k(t) = Q(clip(m(t) / quantum, t lo - K(t-1), t hi - K(t-1))), Q onto all whole numbers. "
         "On whole numbers v(0) is rounded, halves to even; with `width`, w: m(t) is at least -2^(w-1) and at "
         "most 2^(w-1) - 1. "
         "In differential coding: m(t) = v(0) + (v(t-1) - v(0)) t / (t-1) + x(t), bias at t = 1 only; "
@@ -188,6 +210,9 @@ OPS = (
             "initial": Attribute(Kind.FLOAT, 0.0, "initial membrane in quanta"),
             "charge": Attribute(Kind.TENSOR, None, "what each channel has besides, in quanta"),
             "reset": Attribute(Kind.STRING, "subtract", "what a spike does to v", RESETS),
+            "bounds": Attribute(
+                Kind.STRING, "step", "what the ends of K bound: k, or its sum per step", BOUNDS
+            ),
             "width": WIDTH,
             "low": Attribute(Kind.FLOAT, None, "lower bound of the activation the neuron absorbed"),
             "high": Attribute(Kind.FLOAT, None, "upper bound of the activation the neuron absorbed"),
