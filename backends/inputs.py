@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from snnc.ir.codebooks import MAX_PAYLOAD
 from snnc.ir.errors import DataError, OptionError, closest
 from snnc.ir.shapes import Batch, batch_axis, per_sample, show_shape
 from snnc.ir.types import DTYPES, SpikeType
@@ -30,6 +31,7 @@ def check_run(
     """
     if not is_count(steps):
         raise OptionError(f"cannot run {steps} time steps", help="give a whole number of them, at least 1")
+    refuse_larger_payloads(graph, steps)
     arrays = check_inputs(graph, inputs)
     check_steps(graph, arrays, steps)
     timed = timed_inputs(graph, arrays)
@@ -39,6 +41,21 @@ def check_run(
             help="compile with --coding rate",
         )
     return arrays, timed
+
+
+def refuse_larger_payloads(graph: Graph, steps: int) -> None:
+    """Refuse so many steps that a neuron might take back, or make up for, more than the largest payload."""
+    for node in graph:
+        if node.op.name != "neuron":
+            continue
+        given = graph.resolve(node)
+        if given["bounds"] == "sum" and steps * (given["codebook"].hi - given["codebook"].lo) > MAX_PAYLOAD:
+            most = MAX_PAYLOAD // (given["codebook"].hi - given["codebook"].lo)
+            raise OptionError(
+                f"in {steps} time steps a payload could exceed {MAX_PAYLOAD}",
+                where=", ".join(node.origin) or None,
+                help=f"run at most {most} steps, or compile with fewer --levels or another method",
+            )
 
 
 def is_count(number: object) -> bool:

@@ -109,11 +109,11 @@ class NeuronState:
 
 
 class SumNeuronState(NeuronState):
-    """k(t) = Q(clip(m(t)/q, t lo - K(t-1), t hi - K(t-1))), K(t) = k(1) + … + k(t), K(0) = 0.
+    """K(t) = clip(Q(m(t)/q + K(t-1)), t lo, t hi), k(t) = K(t) - K(t-1), K(0) = 0: `bounds = sum`.
 
-    Q onto all whole numbers, lo and hi the ends of the codebook: `bounds = sum`. So K(t) is
-    clip(Q(S(t)/q), t lo, t hi) of all that was received, S(t) = v(0) + x(1) + … + x(t) + t b: what was sent
-    too early is taken back.
+    Q onto all whole numbers, lo and hi the ends of the codebook. K(t) = k(1) + … + k(t) is what was sent in
+    all; m(t)/q + K(t-1) = S(t)/q is what was received, S(t) = v(0) + x(1) + … + x(t) + t b. What was sent too
+    early is taken back.
     """
 
     def __init__(self, attributes: dict[str, Any], where: str) -> None:
@@ -123,9 +123,9 @@ class SumNeuronState(NeuronState):
         self._total: Array = np.empty(0, np.float32)
 
     def _quantise(self, t: int, u: Array, k: Array) -> None:
-        total = np.zeros_like(u) if t == 1 else self._total
-        np.clip(self._round(u), t * self.lo - total, t * self.hi - total, out=k)
-        self._total = total + k
+        before = np.zeros_like(u) if t == 1 else self._total
+        self._total = np.clip(self._round(u + before), t * self.lo, t * self.hi)
+        np.subtract(self._total, before, out=k)
 
 
 def membrane_limits(width: int | None) -> tuple[float, float] | None:

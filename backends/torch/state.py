@@ -105,19 +105,19 @@ class NeuronState:
 
 
 class SumNeuronState(NeuronState):
-    """k(t) = Q(clip(m(t)/q, t lo - K(t-1), t hi - K(t-1))). See the reference's class of this name."""
+    """K(t) = clip(Q(m(t)/q + K(t-1)), t lo, t hi), k(t) = K(t) - K(t-1). See the reference's class."""
 
     def __init__(self, attributes: dict[str, Any], where: str) -> None:
         super().__init__(attributes, where)
         self._total: Tensor | None = None
 
     def _quantise(self, clock: Clock, u: Tensor) -> Tensor:
-        book, total = self.codebook, torch.zeros_like(u) if clock.t == 1 else self._total
-        assert total is not None, "the first step comes first"
-        rounded = u.floor() if book.rounding == "floor" else u.round()
-        k = rounded.clamp(clock.t * book.lo - total, clock.t * book.hi - total)
-        self._total = total + k
-        return k
+        book, before = self.codebook, torch.zeros_like(u) if clock.t == 1 else self._total
+        assert before is not None, "the first step comes first"
+        received = u + before
+        rounded = received.floor() if book.rounding == "floor" else received.round()
+        self._total = rounded.clamp(clock.t * book.lo, clock.t * book.hi)
+        return self._total - before
 
 
 def starting_membrane(attributes: dict[str, Any]) -> Tensor | None:

@@ -10,7 +10,7 @@ LEVELS = 6
 
 
 def neurons(settings: Settings) -> InsertNeurons:
-    # In differential coding every neuron takes back what it sent too early; one that restarts has sent nothing.
+    # In differential coding every neuron takes back what it sent too early; one that restarts sent nothing.
     remembers = settings.coding == "rate" and settings.reset in (None, "subtract")
     return InsertNeurons(
         codebook="multi",

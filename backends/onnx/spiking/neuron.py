@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from onnx import TensorProto, numpy_helper
 
 from snnc.backends.onnx.emitters.neuron import below_zero
 from snnc.backends.onnx.spiking.codebook import bounded, in_table, quantise, table_parts, table_rows, to_lines
+from snnc.backends.onnx.spiking.streams import differences, prefix_sums
 from snnc.backends.reference.program import doubled
 from snnc.backends.reference.state import membrane_limits, starting_membrane
 from snnc.ir.op import computes_integers
@@ -171,6 +173,49 @@ class Neuron:
             return self.model.reshape(lines, self.shape)
         included = self.parts and self.sends_charge
         return self.model.add("Mul", [value, scale]) if scale and not included else value
+
+
+class SumNeuron(Neuron):
+    """K(t) = clip(Q(S(t)/q), t lo, t hi), S(t) = v(0) + X(t) + t b; k(t) = K(t) - K(t-1); y(t) = s k(t)."""
+
+    def step(self, currents: Sequence[str]) -> list[str]:
+        """Return y(1) … y(T), given x(1) … x(T)."""
+        return self.step_sums(prefix_sums(self.model, currents))[0]
+
+    def step_sums(self, sums: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Return y(1) … y(T) and q K(1) … q K(T), given X(1) … X(T)."""
+        received = [self._started(self._with_bias(x, t)) for t, x in self.model.at_steps(sums)]
+        sent = [self._sent(s, t) for t, s in self.model.at_steps(received)]
+        payloads = differences(self.model, sent)
+        return [self._output(k, k) for k in payloads], [self._charge_of(k, self._output(k, k)) for k in sent]
+
+    def _sent(self, received: str, t: int) -> str:
+        """Return K(t), given S(t)."""
+        u = self.model.add("Div", [received, self.quantum]) if self.quantum else received
+        book = self.attributes["codebook"]
+        return quantise(self.model, u, replace(book, lo=t * book.lo, hi=t * book.hi), self.current)
+
+    def averages(self, r: str, steps: Sequence[int], rows: int) -> str:
+        """Return s K(t)/t for these steps t, given the decoded currents of one step after the other in `rows`
+        rows: one for each step, or one that all have in common.
+        """
+        model, book = self.model, self.attributes["codebook"]
+        u = self._with_bias(r, 1)
+        u = model.add("Div", [u, self.quantum]) if self.quantum else u
+        if self.start is None:  # t u lies between t lo and t hi where u lies between lo and hi
+            u = bounded(model, u, book, 1)
+        column = np.array(steps, np.float32).reshape(-1, 1)
+        times = model.constant(column)
+        m = model.add("Mul", [model.rows(u, rows), times])
+        if self.start is not None:
+            quanta = (self.start / self.attributes["quantum"]).astype(np.float32)
+            m = model.add("Add", [model.reshape(m, self.current), model.constant(quanta)])
+        m = model.add("Round" if book.rounding == "nearest" else "Floor", [m])
+        if self.start is not None:
+            m = model.add("Max", [model.rows(m, len(steps)), model.constant(book.lo * column)])
+            m = model.add("Min", [m, model.constant(book.hi * column)])
+        decoded = model.reshape(model.add("Div", [m, times]), self.current)
+        return self._output(decoded, decoded)
 
 
 class Lif:

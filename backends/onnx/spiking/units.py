@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from snnc.backends.onnx.spiking.codebook import table_parts
+from snnc.ir.codebooks import MultiSpike
 from snnc.ir.shapes import batch_axis, concrete
 from snnc.ir.types import DTYPES
 
@@ -55,11 +56,13 @@ class Units:
     def _neuron(self, node: Node) -> None:
         given = self.graph.resolve(node)
         parts, quantum = table_parts(given["codebook"]), given["quantum"].astype(np.float64)
+        rounds = isinstance(given["codebook"], MultiSpike) and parts is None
+        parts = 1 if rounds else parts
         plain = all(given[name] is None for name in ("negative", "level_axis", "width", "scale"))
         if parts is None or not plain or not (power_of_two(quantum) or node.operands[0] in self._rounded):
             return
         behind: list[Change] | None = []
-        if self.steps > 1 and given["reset"] == "subtract":
+        if self.steps > 1 and given["reset"] == "subtract" and not rounds:
             behind = self._behind(node.result, 1 / parts)
         if behind is None:
             parts, behind = 1, []  # the membrane is in quanta, at least

@@ -1,0 +1,73 @@
+"""Networks whose answer at every step follows from averages alone: all steps are one batch.
+
+What a neuron with bounds = sum has sent is a function of all it received,
+K(t) = clip(Q(S(t)/q), t lo, t hi). So where nothing else remembers, a stream's decoded value
+r(t) = S(t)/t follows from the decoded values in front of it at the same t: F(r(t)) for what is affine or an
+expectation node, s K(t)/t for a neuron. No step needs the one before, and the steps are so many samples.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from snnc.backends.onnx.spiking.folding import can_fold
+from snnc.backends.onnx.spiking.neuron import SumNeuron
+from snnc.backends.onnx.spiking.streams import differences
+from snnc.backends.onnx.spiking.unroll import Unroller
+from snnc.ir.op import Role
+from snnc.ir.shapes import batch_axis
+from snnc.passes.analysis import passes_mean, static_values
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from snnc.ir.decode import Decode
+    from snnc.ir.graph import Graph, Node, Value
+
+
+def answers_by_averages(graph: Graph) -> bool:
+    """Tell whether every stream's decoded value follows from those in front of it, one neuron at least."""
+    if graph.coding != "rate" or graph.computes_integers:
+        return False
+    neurons = [node for node in graph if node.op.role is Role.STATEFUL]
+    alike = all(node.op.name == "neuron" and graph.resolve(node)["bounds"] == "sum" for node in neurons)
+    static = static_values(graph)
+    return bool(neurons) and alike and all(node.expect or passes_mean(node, static) for node in graph)
+
+
+class Averager(Unroller):
+    """Writes r(1) … r(T) of every stream."""
+
+    def folds(self, node: Node, moving: Sequence[Value]) -> bool:
+        return can_fold(node, moving, self.model.graph.resolve(node))
+
+    def pure(self, node: Node) -> None:
+        emitter = self.emitter(node)
+        self.every_step(node, lambda inputs: emitter(self.model, node, inputs))
+
+    def expectation(self, node: Node) -> None:
+        self.pure(node)
+
+    def neuron(self, node: Node) -> None:
+        neuron, (x,) = SumNeuron(self.model, node), node.operands
+        streams, result = self.streams, node.result
+        times = range(1, self.steps + 1)
+        if batch_axis(x.type.shape) != 0:
+            averages = [neuron.averages(r, [t], 1) for t, r in self.model.at_steps(streams.at_steps(x))]
+            streams.put_steps(result, averages)
+        elif streams.invariant(x):
+            streams.put_folded(result, neuron.averages(streams.once(x), times, 1))
+        else:
+            streams.put_folded(result, neuron.averages(streams.folded(x), times, self.steps))
+
+    def decoded(self, value: Value, how: Decode) -> str:
+        """Return the answer after every step, [T, N, …]."""
+        streams, shape = self.streams, value.type.shape
+        if streams.invariant(value):
+            return super().decoded(value, how)
+        if how == "mean" and streams.is_folded(value) and batch_axis(shape) == 0 and 0 not in shape:
+            dims = [self.steps, -1, *(dim for dim in shape[1:] if isinstance(dim, int))]
+            return self.model.add("Reshape", [streams.folded(value), self.model.ints(dims)])
+        averages = streams.at_steps(value)
+        sums = [self.model.scale(r, t, value) for t, r in enumerate(averages, start=1)]
+        return self.stacked({"mean": averages, "sum": sums, "last": differences(self.model, sums)}[how])
