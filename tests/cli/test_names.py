@@ -108,4 +108,7 @@ def test_inputs_by_name_in_python(compiled: Path) -> None:
 
 def test_a_name_unlike_all_others_is_answered_with_all_of_them(snnc: Snnc, digits: Path, out: Path) -> None:
     result = snnc("compile", digits / MODEL, "-o", out / "net.sir", "--method", "zzz", code=2)
-    assert "help: known: direct, ecmt, ecmt-top, if, multi-spike, pmsm, qcfs, signed-memory, ternary" in result.stderr
+    assert (
+        "help: known: direct, ecmt, ecmt-top, if, multi-spike, pmsm, qcfs, signed-memory, ternary"
+        in result.stderr
+    )
