@@ -36,12 +36,17 @@ def assert_integers_keep_their_bounds(graph: Graph, data: dict[str, Array], *, j
     Without its neurons the network of rounded weights is off by WEIGHTS at most, unless a function in it
     `jumps`; with them, every pass behind quantise-weights changes nothing but ties, at every step. Nothing is
     found twice, and the text reads back. Neurons whose negative payloads have a quantum of their own (powers
-    of two that end at two different bounds) have no whole-number form: such a graph is refused, by name.
+    of two that end at two different bounds) have no whole-number form, nor have those that take spikes back:
+    such a graph is refused, by name.
     """
     context = PassContext(DatasetCalibration(Dataset(data)))
     graph = graph.copy()
     if any("negative" in node.attributes for node in graph):
         with pytest.raises(PassError, match="negative payloads have a quantum of their own"):
+            PassManager(LOWERING, context).run(graph)
+        return
+    if any("bounds" in node.attributes for node in graph):
+        with pytest.raises(PassError, match="takes back what it sent too early"):
             PassManager(LOWERING, context).run(graph)
         return
     for pass_ in LOWERING:
