@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from snnc.ir.codebooks import MAX_PAYLOAD
+from snnc.ir.codebooks import MAX_SUM
 from snnc.ir.errors import DataError, OptionError, closest
 from snnc.ir.shapes import Batch, batch_axis, per_sample, show_shape
 from snnc.ir.types import DTYPES, SpikeType
@@ -31,7 +31,7 @@ def check_run(
     """
     if not is_count(steps):
         raise OptionError(f"cannot run {steps} time steps", help="give a whole number of them, at least 1")
-    refuse_larger_payloads(graph, steps)
+    refuse_larger_sums(graph, steps)
     arrays = check_inputs(graph, inputs)
     check_steps(graph, arrays, steps)
     timed = timed_inputs(graph, arrays)
@@ -43,16 +43,16 @@ def check_run(
     return arrays, timed
 
 
-def refuse_larger_payloads(graph: Graph, steps: int) -> None:
-    """Refuse so many steps that a neuron might take back, or make up for, more than the largest payload."""
+def refuse_larger_sums(graph: Graph, steps: int) -> None:
+    """Refuse so many steps that the sum of a neuron's payloads might leave what single precision counts."""
     for node in graph:
         if node.op.name != "neuron":
             continue
         given = graph.resolve(node)
-        if given["bounds"] == "sum" and steps * (given["codebook"].hi - given["codebook"].lo) > MAX_PAYLOAD:
-            most = MAX_PAYLOAD // (given["codebook"].hi - given["codebook"].lo)
+        if given["bounds"] == "sum" and steps * (given["codebook"].hi - given["codebook"].lo) > MAX_SUM:
+            most = MAX_SUM // (given["codebook"].hi - given["codebook"].lo)
             raise OptionError(
-                f"in {steps} time steps a payload could exceed {MAX_PAYLOAD}",
+                f"in {steps} time steps the sum of payloads could exceed {MAX_SUM}",
                 where=", ".join(node.origin) or None,
                 help=f"run at most {most} steps, or compile with fewer --levels or another method",
             )

@@ -209,7 +209,9 @@ CODEBOOKS: dict[str, type[Binary] | type[Ternary] | type[MultiSpike] | type[Powe
 }
 
 MAX_PAYLOAD = 2**15 - 1
-ANY_PAYLOAD = Payload(-MAX_PAYLOAD, MAX_PAYLOAD)
+# The whole numbers that single precision holds: what a sum of payloads may come to.
+MAX_SUM = 2**24
+ANY_PAYLOAD = Payload(-MAX_SUM, MAX_SUM)
 
 
 def of_changes(codebook: Codebook, negative: Array | None) -> Codebook:
@@ -247,9 +249,10 @@ def unit_spikes(payload: Array) -> NDArray[np.uint8]:
     """Return how many unit spikes each payload costs.
 
     A payload k is sent as its non-zero signed binary digits (non-adjacent form), each one shift and
-    accumulate per synapse: 7 = 8 - 1 costs 2. Payloads beyond 16 bits are refused.
+    accumulate per synapse: 7 = 8 - 1 costs 2.
     """
     magnitude = np.abs(payload).astype(np.int64)
-    if magnitude.size and magnitude.max() >= 2**16:
-        raise ValueError(f"payload {magnitude.max()} exceeds 16 bits")
-    return _signed_digits()[magnitude]
+    table = _signed_digits()
+    if magnitude.max(initial=0) < table.size:
+        return table[magnitude]
+    return np.asarray(np.bitwise_count(magnitude ^ (3 * magnitude)), np.uint8)

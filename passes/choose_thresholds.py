@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from snnc.ir.codebooks import MAX_PAYLOAD, MultiSpike, PowerOfTwo
+from snnc.ir.codebooks import MAX_PAYLOAD, MultiSpike, PowerOfTwo, Ternary
 from snnc.ir.errors import OptionError, PassError
 from snnc.passes import threshold_rules as rules
 from snnc.passes.analysis import channel_gain, threshold_axes
@@ -124,11 +124,17 @@ class ChooseThresholds(Pass):
         if self.headroom is not None:
             codebook = rules.with_headroom(codebook, quantum, statistics, self.headroom)
         codebook, quantum = rules.within((site.low, site.high), codebook, quantum, statistics)
+        negative = None
+        if isinstance(codebook, Ternary):
+            quantum, below = rules.one_quantum_within((site.low, site.high), quantum)
+            uneven = not np.array_equal(quantum, below)
+            negative = store(below / quantum, "negative", site, statistics, rewriter) if uneven else None
         stored = store(quantum, "quantum", site, statistics, rewriter)
         initial = self.initial if codebook.payload.lo == 0 else 0.0
         rewriter.set_attributes(
-            node, codebook=codebook, quantum=stored, scale=stored, unit=stored, initial=initial or None
-        )
+            node, codebook=codebook, quantum=stored, scale=stored, unit=stored, negative=negative,
+            initial=initial or None,
+        )  # fmt: skip
 
     def _set_powers(
         self, codebook: PowerOfTwo, node: Node, site: Site, statistics: SiteStatistics, rewriter: Rewriter

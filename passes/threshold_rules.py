@@ -211,6 +211,15 @@ def within(
     return replace(codebook, lo=-lo, hi=hi), np.where(saturating, shared, held)
 
 
+def one_quantum_within(
+    bounds: tuple[float | None, float | None], quantum: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the quanta of payloads 1 and -1: neither may exceed the activation's bound on its side."""
+    low, high = bounds
+    above = np.minimum(quantum, high) if high else quantum
+    return above, np.minimum(quantum, -low) if low else quantum
+
+
 def side(statistics: SiteStatistics, sign: int) -> NDArray[np.float64]:
     """Return the largest value seen of one sign, as a magnitude; 0 where there was none."""
     extreme = statistics.maximum if sign > 0 else -statistics.minimum

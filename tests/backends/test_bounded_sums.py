@@ -13,7 +13,7 @@ from snnc.backends.fast import FastSimulator
 from snnc.backends.onnx.spiking import OnnxSimulator, emit_spiking
 from snnc.backends.onnx.spiking.averages import answers_by_averages
 from snnc.backends.reference import Simulator
-from snnc.ir.codebooks import MultiSpike
+from snnc.ir.codebooks import MultiSpike, unit_spikes
 from snnc.ir.errors import OptionError, TypeInferenceError
 from tests.passes.build import Builder, N
 
@@ -209,10 +209,28 @@ def test_a_sum_that_is_no_function_of_what_came_is_refused(given: dict[str, Any]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_so_many_steps_that_payloads_grow_too_large_are_refused(backend: str) -> None:
-    graph = bounded(MultiSpike(-100, 900))
-    simulator(backend, graph).run({"x": currents(1)[0]}, 32)
-    with pytest.raises(OptionError, match="run at most 32 steps"):
-        simulator(backend, graph).run({"x": currents(1)[0]}, 33)
-    with pytest.raises(OptionError, match="run at most 32 steps"):
-        emit_spiking(graph, 33)
+def test_so_many_steps_that_sums_leave_single_precision_are_refused(backend: str) -> None:
+    graph = bounded(MultiSpike(-30000, 30000))
+    with pytest.raises(OptionError, match="run at most 279 steps"):
+        simulator(backend, graph).run({"x": currents(1)[0]}, 280)
+    with pytest.raises(OptionError, match="run at most 279 steps"):
+        emit_spiking(graph, 280)
+
+
+def test_a_payload_may_be_larger_than_the_codebook() -> None:
+    """A neuron that saturates downwards, then makes up for all of it at once."""
+    graph = bounded(MultiSpike(-30000, 30000))
+    x = np.stack([np.full((1, 2, 5), value, np.float32) for value in (-30000, -30000, 150000)])
+    run = Simulator(graph).run({"x": x}, 3, record=["n"])
+    assert run.spikes["n"][:, 0, 0, 0].tolist() == [-30000, -30000, 150000]
+    assert unit_spikes(run.spikes["n"])[2, 0, 0, 0] == np.count_nonzero(signed_digits(150000))
+
+
+def signed_digits(number: int) -> list[int]:
+    """Return the digits of the non-adjacent form, one after the other."""
+    digits = []
+    while number:
+        digit = 2 - number % 4 if number % 2 else 0
+        number = (number - digit) // 2
+        digits.append(digit)
+    return digits

@@ -249,6 +249,8 @@ def test_headroom_stops_at_the_largest_payload(levels: int, lo: int) -> None:
         (MultiSpike(-31, 31), -0.5, None),
         (Binary(), 0.0, 6.0),
         (Ternary(), -1.0, 1.0),
+        (Ternary(), -0.5, 6.0),
+        (Ternary(), -6.0, 0.5),
     ],
 )
 def test_the_bounds_of_an_activation_hold(

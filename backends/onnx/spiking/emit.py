@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnx import helper
 
-from snnc.backends.inputs import refuse_larger_payloads
+from snnc.backends.inputs import refuse_larger_sums
 from snnc.backends.onnx.builder import ModelBuilder, value_info
 from snnc.backends.onnx.emit import EmittedModel, finished_model
 from snnc.backends.onnx.emitters import EMITTERS
@@ -51,7 +51,7 @@ def emit_spiking(
     if steps < 1:
         raise OptionError(f"cannot write {steps} time steps", help="give at least 1")
     refuse_what_cannot_be_written(graph, steps, single=single)
-    refuse_larger_payloads(graph, steps)
+    refuse_larger_sums(graph, steps)
     factors: dict[Value, float] = {}
     if not graph.computes_integers:
         graph, sites, factors = in_units(graph, steps, sites)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -193,7 +192,11 @@ class SumNeuron(Neuron):
         """Return K(t), given S(t)."""
         u = self.model.add("Div", [received, self.quantum]) if self.quantum else received
         book = self.attributes["codebook"]
-        return quantise(self.model, u, replace(book, lo=t * book.lo, hi=t * book.hi), self.current)
+        ends = [self.model.number(t * end) for end in (book.lo, book.hi)]
+        return self._rounded(self.model.add("Clip", [u, *ends]))
+
+    def _rounded(self, u: str) -> str:
+        return self.model.add("Floor" if self.attributes["codebook"].rounding == "floor" else "Round", [u])
 
     def averages(self, r: str, steps: Sequence[int], rows: int) -> str:
         """Return s K(t)/t for these steps t, given the decoded currents of one step after the other in `rows`
@@ -210,7 +213,7 @@ class SumNeuron(Neuron):
         if self.start is not None:
             quanta = (self.start / self.attributes["quantum"]).astype(np.float32)
             m = model.add("Add", [model.reshape(m, self.current), model.constant(quanta)])
-        m = model.add("Round" if book.rounding == "nearest" else "Floor", [m])
+        m = self._rounded(m)
         if self.start is not None:
             m = model.add("Max", [model.rows(m, len(steps)), model.constant(book.lo * column)])
             m = model.add("Min", [m, model.constant(book.hi * column)])
