@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from snnc.evaluation import Evaluation
 
 TIMES = (1, 2, 4, 8, 16)
-METHODS = ("multi-spike", "if", "qcfs", "ternary", "ecmt", "ecmt-top")
+METHODS = ("multi-spike", "signed-memory", "if", "qcfs", "ternary", "ecmt", "ecmt-top")
 SMALL_LIMIT, LARGE_LIMIT = 300, 100  # test samples of the digits networks, of the shared ones
 CLOSE = 0.01  # accuracy lost: a point
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from snnc.ir.codebooks import MultiSpike
 from snnc.ir.errors import OptionError, PassError
+from snnc.ir.ops.neuron import TAKES_BACK
 from snnc.ir.types import SpikeType
 from snnc.passes.analysis import analog_values, spikes_already
 from snnc.passes.base import Pass, PassContext, Preserves, Site
@@ -220,7 +221,9 @@ def refuse_what_has_no_integers(graph: Graph, name: str) -> None:
     if problems:
         raise PassError(
             f"{name} cannot make these neurons whole:\n" + "\n".join(f"  {line}" for line in problems),
-            help="compile with another method, or with --thresholds mse (one quantum for both signs, but not "
+            help="compile with another method"
+            if any(problem.endswith(TAKES_BACK) for problem in problems)
+            else "compile with another method, or with --thresholds mse (one quantum for both signs, but not "
             "where an activation has two bounds); run normalise-thresholds before",
         )
 
@@ -235,7 +238,7 @@ def neuron_problem(node: Node, graph: Graph) -> str | None:
     if given["negative"] is not None:
         return "its negative payloads have a quantum of their own"
     if given["bounds"] == "sum":
-        return "it takes back what it sent too early (bounds = sum), which is for real numbers only"
+        return TAKES_BACK
     if given["scale"] is not None and not (given["scale"] == 1).all():
         return "it sends payloads times a scale; run normalise-thresholds"
     return None

@@ -100,6 +100,24 @@ def test_a_reset_that_is_given_wins(method: str) -> None:
     assert resets == ["subtract", "restart"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "bounds"),
+    [
+        ({}, "sum"),
+        ({"reset": "subtract"}, "sum"),
+        ({"reset": "restart"}, "step"),
+        ({"coding": "differential"}, "step"),
+    ],
+    ids=str,
+)
+def test_signed_memory_takes_back_where_something_is_remembered(
+    settings: dict[str, Any], bounds: str
+) -> None:
+    """In differential coding every neuron does; one that restarts has sent nothing."""
+    (neurons,) = passes_of("signed-memory", InsertNeurons, **settings)
+    assert (neurons.codebook, neurons.rounding, neurons.bounds) == ("multi", "nearest", bounds)
+
+
 def test_the_profiles_of_ecmt() -> None:
     (neurons,) = passes_of("ecmt", InsertNeurons)
     (thresholds,) = passes_of("ecmt", ChooseThresholds)
@@ -126,6 +144,7 @@ def test_settings_reach_the_passes(method: str) -> None:
 @pytest.mark.parametrize(
     ("method", "settings", "message"),
     [
+        ("signed-memory", {"reset": "zero"}, "cannot reset to zero"),
         ("if", {"levels": 4}, "sends binary spikes"),
         ("if", {"rule": "mse", "coding": "differential"}, "is for rate coding"),
         ("qcfs", {"levels": 4}, "sends binary spikes"),
@@ -158,6 +177,9 @@ def test_every_method_names_its_source(method: str) -> None:
         ("multi-spike", {}, {MultiSpike}),
         ("multi-spike", {"levels": 3, "rule": "max"}, {MultiSpike}),
         ("multi-spike", {"rule": "percentile", "per": "tensor"}, {MultiSpike}),
+        ("signed-memory", {}, {MultiSpike}),
+        ("signed-memory", {"coding": "differential", "rule": "max"}, {MultiSpike}),
+        ("signed-memory", {"reset": "restart", "levels": 4}, {MultiSpike}),
         ("if", {}, {Binary, Ternary}),
         ("if", {"rule": "max", "per": "channel"}, {Binary, Ternary}),
         ("if", {"rule": "mse"}, {Binary, Ternary}),

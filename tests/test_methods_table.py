@@ -39,4 +39,4 @@ def test_the_committed_table_is_in_that_form() -> None:
     assert len(set(TITLES.findall(page))) == 5
     for network in page.split("\n## ")[1:]:
         variants = re.findall(r"^\| (`.*?) \|", network.split("###", maxsplit=2)[1], re.MULTILINE)
-        assert len(variants) == 13, network.splitlines()[0]
+        assert len(variants) == 15, network.splitlines()[0]

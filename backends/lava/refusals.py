@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from snnc.backends.outputs import check_outputs
 from snnc.ir.errors import BackendError
 from snnc.ir.op import Role
+from snnc.ir.ops.neuron import TAKES_BACK
 from snnc.ir.types import SpikeType, TensorType
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def problem(graph: Graph, node: Node) -> str | None:
 
 
 def neuron_problem(node: Node, attributes: dict[str, Any]) -> str | None:
+    if attributes.get("bounds") == "sum":
+        return f"{TAKES_BACK}; compile with another method"
     reads, name = node.operands[0].type, "quantum" if node.op.name == "neuron" else "threshold"
     if isinstance(reads, TensorType) and reads.is_real:
         return None  # an encoder

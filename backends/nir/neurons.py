@@ -166,11 +166,12 @@ def subtracting(writer: Writer, node: Node, gain: Array, threshold: Array, fires
 
 
 # What a neuron stands for (unit, low, high, site) changes no spike, nor does a quantum of negative payloads.
+# Bounds that hold for a sum are those of payloads, which are refused.
 NEURONS: dict[str, Emitter] = {
     "neuron": Emitter(
         neuron,
         {"codebook", "quantum", "bias", "scale", "initial", "charge", "reset"}
-        | {"unit", "low", "high", "site", "negative"},
+        | {"unit", "low", "high", "site", "negative", "bounds"},
     ),
     "lif": Emitter(
         lif,

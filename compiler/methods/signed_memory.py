@@ -28,8 +28,8 @@ METHOD = Method(
     "signed-memory",
     "multi-spike neurons that round to the nearest and take back what they sent too early; "
     "as fast to simulate as the original network",
-    "this project; negative spikes bounded by a memory of what was sent as in Wang et al., IJCAI 2022, "
-    "of which we read the abstract",
+    "signed neuron with memory, Wang et al., IJCAI 2022, from its public code; payloads of any size, their "
+    "bounds and the closed form are ours",
     neurons,
     thresholds,
 )

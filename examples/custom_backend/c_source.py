@@ -77,6 +77,8 @@ def write_neuron(node: Node, source: Source) -> None:
             refuse(node, f"it has {name}", "compile with --method multi-spike or if")
     if given["reset"] != "subtract":
         refuse(node, f"it resets by {given['reset']}", "compile with --reset subtract")
+    if given["bounds"] != "step":
+        refuse(node, f"its bounds hold for a {given['bounds']}", "compile with --method multi-spike or if")
     x, shape = source.buffers[node.operands[0]], tuple(node.result.type.shape[1:])
     y, size = source.buffer(node.result)
     one = np.ones((1, *(1 for _ in shape)), np.float32)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 RESETS = ("subtract", "zero", "restart")
 # What lo and hi of a codebook are the bounds of: every payload, or t-fold the sum of the first t.
 BOUNDS = ("step", "sum")
+# Why there is no integer network of such neurons.
+TAKES_BACK = "it takes back what it sent too early (bounds = sum), which is for real numbers only"
 # Currents of integer synapses; their sums, thresholds and membranes are exact in double precision.
 INTEGRATED = ("i32",)
 MOST_WIDTH = 32

@@ -125,6 +125,18 @@ def test_thresholds_of_real_numbers_are_refused(tmp_path: Path) -> None:
         write_lava(net.done(), 4, tmp_path)
 
 
+@pytest.mark.parametrize("encodes", [True, False], ids=["encoder", "inside"])
+def test_neurons_that_take_back_what_they_sent_are_refused(tmp_path: Path, encodes: bool) -> None:
+    net = networks.Builder("back")
+    x = net.input(4)
+    real = x if encodes else net.add("linear", net.encode(x), weight=np.eye(4, dtype=np.float32))
+    quantum = np.ones((1, 4), np.float32)
+    sent = net.add("neuron", real, codebook=MultiSpike(0, 3), quantum=quantum, bounds="sum", name="a")
+    net.answer(net.synapse("linear", sent, 2, 4))
+    with pytest.raises(BackendError, match=r"neuron a: it takes back what it sent too early.*another method"):
+        write_lava(net.done(), 4, tmp_path)
+
+
 # The command line.
 
 

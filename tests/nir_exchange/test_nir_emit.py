@@ -230,6 +230,10 @@ REFUSED: dict[str, tuple[Callable[[Builder], Value], str]] = {
         lambda b: b("neuron", b.x, codebook=MultiSpike(0, 3, "nearest"), quantum=ones(1)),
         r"payloads \(multi\).*--method if --reset zero",
     ),
+    "payloads taken back": (
+        lambda b: b("neuron", b.x, codebook=MultiSpike(0, 3), quantum=ones(1), bounds="sum"),
+        r"payloads \(multi\).*--method if --reset zero",
+    ),
     "ternary": (lambda b: b("neuron", b.x, codebook=Ternary(), quantum=ones(1)), r"payloads \(ternary\)"),
     "subtraction": (lambda b: binary(b, ones(1), reset="subtract"), "--feedback"),
     "a charge": (

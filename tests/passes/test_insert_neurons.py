@@ -242,6 +242,43 @@ def test_binary_and_ternary(name: Any, unsigned: object, signed: object) -> None
     assert [node.attributes["codebook"] for node in spiking if node.op.name == "neuron"] == [unsigned, signed]
 
 
+def test_bounds_that_hold_for_sums_are_those_of_every_neuron() -> None:
+    """Of ReLUs, of values that have both signs, and of trained quantisers."""
+    b = Builder(N, 4)
+    scale = np.full((1, 1), 0.5, np.float32)
+    hidden = linear(b, b("tanh", linear(b, b("relu", linear(b, b.x)))))
+    graph = b.outputs(y=linear(b, b("fake_quantise", hidden, scale=scale, lo=-8, hi=7)))
+    spiking, _ = applied(graph, InsertNeurons(rounding="nearest", levels=4, bounds="sum"))
+    found = [spiking.resolve(node) for node in spiking if node.op.name == "neuron"]
+    assert [given["bounds"] for given in found] == ["sum"] * 3
+    assert [given["codebook"] for given in found] == [MultiSpike(0, 15), MultiSpike(-7, 7), MultiSpike(-8, 7)]
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({}, "round to the nearest"),
+        ({"codebook": "binary"}, "round to the nearest"),
+        ({"rounding": "nearest", "reset": "restart"}, "cannot forget"),
+        ({"rounding": "nearest", "quantisers": "repeat"}, "cannot forget"),
+    ],
+    ids=str,
+)
+def test_bounds_of_sums_are_for_neurons_that_round_and_remember(options: dict[str, Any], why: str) -> None:
+    with pytest.raises(OptionError, match=why) as caught:
+        InsertNeurons(bounds="sum", **options)
+    assert caught.value.help
+
+
+def test_in_differential_coding_bounds_of_sums_go_without_saying() -> None:
+    b = Builder(N, 4)
+    graph = b.outputs(y=linear(b, b("relu", linear(b, b.x))))
+    graph.coding = "differential"
+    with pytest.raises(OptionError, match="all neurons take back") as caught:
+        applied(graph, InsertNeurons(rounding="nearest", bounds="sum"))
+    assert caught.value.help == "leave out bounds=sum, or use rate coding"
+
+
 @pytest.mark.parametrize("levels", [0, -1, 16])
 def test_impossible_levels_are_refused(levels: int) -> None:
     with pytest.raises(OptionError, match=rf"2\^{levels} payloads") as caught:
