@@ -186,7 +186,7 @@ def assert_limit_of_time(network: Network, graph: Graph, method: str, coding: Co
 
     Nothing is clipped, so it tends to the source network, where payloads reach as far as the data:
     multi-spike, signed-memory and ecmt; with thresholds at the largest value seen, neurons of one quantum a
-    step, too; not where an activation has two different bounds, the narrower of which lies between payloads.
+    step, too; not where an activation has two different bounds and the narrower lies between two payloads.
     Trained quantisers are clipped, not rounded, in either. No limit is claimed of two kinds of network: a
     function that jumps passes on errors of any size as large ones; and pmsm, in rate coding, makes neurons
     forget what they did not send (`assert_identity_law` says what they do at every step).
@@ -196,7 +196,8 @@ def assert_limit_of_time(network: Network, graph: Graph, method: str, coding: Co
     clipped = assert_converges(graph, network.data)
     if method in SATURATING:
         clipped = assert_converges(compiled(network, method, coding, "max"), network.data)
-    if method in (*SATURATING, *REACHING) and not network.quantises and not lopsided(graph):
+    reaches = method in SATURATING or (method in REACHING and not lopsided(graph))
+    if reaches and not network.quantises:
         for name, array in run_onnxruntime(network.model, network.data).items():
             assert deviation(clipped[name], array) <= ROUNDING, name
 
