@@ -27,7 +27,7 @@ def thresholds(settings: Settings) -> ChooseThresholds:
 METHOD = Method(
     "signed-memory",
     "multi-spike neurons that round to the nearest and take back what they sent too early; "
-    "as fast to simulate as the original network",
+    "in ONNX all time steps are one batch",
     "signed neuron with memory, Wang et al., IJCAI 2022, from its public code; payloads of any size, their "
     "bounds and the closed form are ours",
     neurons,
