@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping
 from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from snnc.ir.codebooks import MAX_SUM
+from snnc.ir.codebooks import MAX_SUM, MultiSpike
 from snnc.ir.errors import DataError, OptionError, closest
 from snnc.ir.shapes import Batch, batch_axis, per_sample, show_shape
 from snnc.ir.types import DTYPES, SpikeType
@@ -46,11 +47,12 @@ def check_run(
 def refuse_larger_sums(graph: Graph, steps: int) -> None:
     """Refuse so many steps that the sum of a neuron's payloads might leave what single precision counts."""
     for node in graph:
-        if node.op.name != "neuron":
+        # Resolving every neuron's attributes would take a small network longer than a step.
+        codebook, bounds = node.attributes.get("codebook"), node.attributes.get("bounds")
+        if bounds != "sum" or not isinstance(codebook, MultiSpike):
             continue
-        given = graph.resolve(node)
-        if given["bounds"] == "sum" and steps * (given["codebook"].hi - given["codebook"].lo) > MAX_SUM:
-            most = MAX_SUM // (given["codebook"].hi - given["codebook"].lo)
+        if steps * (codebook.hi - codebook.lo) > MAX_SUM:
+            most = MAX_SUM // (codebook.hi - codebook.lo)
             raise OptionError(
                 f"in {steps} time steps the sum of payloads could exceed {MAX_SUM}",
                 where=", ".join(node.origin) or None,
@@ -196,6 +198,15 @@ def largest_stream(graph: Graph) -> int:
     """Return the most elements that an input or a stream has for one sample."""
     shapes = [value.type.shape for value in (*graph.inputs, *(node.result for node in graph))]
     return max((per_sample(s) for s in shapes if any(isinstance(d, Batch) for d in s)), default=1)
+
+
+def typical_stream(graph: Graph) -> int:
+    """Return the elements of a sample in the stream of middle size among those with a batch axis."""
+    shapes = [node.result.type.shape for node in graph if node.op.neuron] or [
+        x.type.shape for x in graph.inputs
+    ]
+    sizes = [per_sample(shape) for shape in shapes if batch_axis(shape) is not None]
+    return max(1, int(statistics.median(sizes or [1])))
 
 
 def split_batches(graph: Graph, arrays: Mapping[str, Array], group: int) -> Iterator[dict[str, Array]]:

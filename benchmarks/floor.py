@@ -19,7 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 from speed import NETWORKS, Network
 
 import snnc
-from snnc.backends.onnx.spiking.simulator import CHUNK_BYTES, typical_stream
+from snnc.backends.inputs import typical_stream
+from snnc.backends.onnx.spiking.simulator import CHUNK_BYTES
 from snnc.ir.shapes import Batch
 
 if TYPE_CHECKING:

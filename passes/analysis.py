@@ -24,6 +24,16 @@ def spikes_already(graph: Graph) -> bool:
     return any(node.op.name == "lif" for node in graph)
 
 
+def answers_by_averages(graph: Graph) -> bool:
+    """Tell whether every stream's decoded value follows from those in front of it, one neuron at least."""
+    if graph.coding != "rate" or graph.computes_integers:
+        return False
+    neurons = [node for node in graph if node.op.role is Role.STATEFUL]
+    alike = all(node.op.name == "neuron" and graph.resolve(node)["bounds"] == "sum" for node in neurons)
+    static = static_values(graph)
+    return bool(neurons) and alike and all(node.expect or passes_mean(node, static) for node in graph)
+
+
 def refuse_spiking(graph: Graph, pass_name: str) -> None:
     """Refuse a network that was trained as a spiking one, where a pass speaks of decoded means only."""
     if spikes_already(graph):

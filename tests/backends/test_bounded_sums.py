@@ -11,10 +11,10 @@ import pytest
 
 from snnc.backends.fast import FastSimulator
 from snnc.backends.onnx.spiking import OnnxSimulator, emit_spiking
-from snnc.backends.onnx.spiking.averages import answers_by_averages
 from snnc.backends.reference import Simulator
 from snnc.ir.codebooks import MultiSpike, unit_spikes
 from snnc.ir.errors import OptionError, TypeInferenceError
+from snnc.passes.analysis import answers_by_averages
 from tests.passes.build import Builder, N
 
 if TYPE_CHECKING:

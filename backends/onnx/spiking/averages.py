@@ -14,25 +14,13 @@ from snnc.backends.onnx.spiking.folding import can_fold
 from snnc.backends.onnx.spiking.neuron import SumNeuron
 from snnc.backends.onnx.spiking.streams import differences
 from snnc.backends.onnx.spiking.unroll import Unroller
-from snnc.ir.op import Role
 from snnc.ir.shapes import batch_axis
-from snnc.passes.analysis import passes_mean, static_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from snnc.ir.decode import Decode
-    from snnc.ir.graph import Graph, Node, Value
-
-
-def answers_by_averages(graph: Graph) -> bool:
-    """Tell whether every stream's decoded value follows from those in front of it, one neuron at least."""
-    if graph.coding != "rate" or graph.computes_integers:
-        return False
-    neurons = [node for node in graph if node.op.role is Role.STATEFUL]
-    alike = all(node.op.name == "neuron" and graph.resolve(node)["bounds"] == "sum" for node in neurons)
-    static = static_values(graph)
-    return bool(neurons) and alike and all(node.expect or passes_mean(node, static) for node in graph)
+    from snnc.ir.graph import Node, Value
 
 
 class Averager(Unroller):

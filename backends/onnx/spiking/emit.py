@@ -11,13 +11,14 @@ from snnc.backends.inputs import refuse_larger_sums
 from snnc.backends.onnx.builder import ModelBuilder, value_info
 from snnc.backends.onnx.emit import EmittedModel, finished_model
 from snnc.backends.onnx.emitters import EMITTERS
-from snnc.backends.onnx.spiking.averages import Averager, answers_by_averages
+from snnc.backends.onnx.spiking.averages import Averager
 from snnc.backends.onnx.spiking.codebook import QUANTISERS
 from snnc.backends.onnx.spiking.precision import plan_precision
 from snnc.backends.onnx.spiking.units import in_units
 from snnc.backends.onnx.spiking.unroll import STATEFUL, Unroller
 from snnc.backends.outputs import check_outputs
 from snnc.ir.errors import BackendError, OptionError
+from snnc.passes.analysis import answers_by_averages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import statistics
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -12,12 +11,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from snnc.backends.inputs import batch_size_of, check_run, split_evenly
+from snnc.backends.inputs import batch_size_of, check_run, split_evenly, typical_stream
 from snnc.backends.onnx.runtime import RuntimeModel
 from snnc.backends.onnx.spiking.emit import emit_spiking, refuse_what_cannot_be_written
 from snnc.backends.outputs import join_batches
 from snnc.backends.reference import Run
-from snnc.ir.shapes import batch_axis, per_sample
 from snnc.ir.types import SpikeType
 
 if TYPE_CHECKING:
@@ -135,15 +133,6 @@ def signature(inputs: Array | Mapping[str, Array], steps: int) -> Signature:
 def same_arrays(inputs: Mapping[str, Array], given: Mapping[str, Array]) -> bool:
     """Tell whether the inputs are taken as they are."""
     return inputs.keys() == given.keys() and all(given[name] is array for name, array in inputs.items())
-
-
-def typical_stream(graph: Graph) -> int:
-    """Return the elements of a sample in the stream of middle size among those with a batch axis."""
-    shapes = [node.result.type.shape for node in graph if node.op.neuron] or [
-        x.type.shape for x in graph.inputs
-    ]
-    sizes = [per_sample(shape) for shape in shapes if batch_axis(shape) is not None]
-    return max(1, int(statistics.median(sizes or [1])))
 
 
 def tell(observers: Sequence[Observer], streams: Mapping[Node, Array], steps: int) -> None:
