@@ -41,7 +41,7 @@ def quantiser_of(codebook: Codebook) -> int:
 class FastNeuronState(NeuronState):
     """The reference's neuron with a kernel for its arithmetic; `shape` and `dtype` are those of x.
 
-    Neurons with a line per payload or bounds for their sums are the reference's own (`compiles`).
+    Neurons with a line per payload are the reference's own (`compiles`).
     """
 
     def __init__(
@@ -83,12 +83,12 @@ class FastNeuronState(NeuronState):
 
     @staticmethod
     def compiles(attributes: dict[str, Any]) -> bool:
-        return attributes["level_axis"] is None and attributes["bounds"] == "step"
+        return attributes["level_axis"] is None
 
     @staticmethod
     def takes_totals(attributes: dict[str, Any]) -> bool:
         """Tell whether it can read and send totals (`snnc.backends.fast.totals`)."""
-        plain = attributes["reset"] == "subtract" and attributes["width"] is None
+        plain = (attributes["reset"], attributes["bounds"], attributes["width"]) == ("subtract", "step", None)
         return FastNeuronState.compiles(attributes) and plain
 
     def step(self, t: int, operands: Sequence[Array], last: bool) -> Array:
@@ -99,7 +99,11 @@ class FastNeuronState(NeuronState):
 
     def step_into(self, t: int, x: Array, y: Array, last: bool) -> None:
         """Write y(t); `y` may be `x`."""
+        self.at(t)
         self.prepared(t == 1, x, y, last)()
+
+    def at(self, t: int) -> None:
+        """Take the limits of step t."""
 
     def prepared(self, first: bool, x: Array, y: Array, last: bool) -> Callable[[], None]:
         """Return what writes y(1), or y of a later step, whenever it is called."""

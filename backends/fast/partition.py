@@ -39,13 +39,16 @@ class Partition:
     repeated: tuple[Stretch | Node, ...]
 
 
-def remembers(node: Node, invariant: set[Value]) -> bool:
-    """Tell whether a node has memory; an expectation node of constant streams is its function."""
-    return node.op.role is Role.STATEFUL or (node.expect and node.result not in invariant)
+def remembers(node: Node, averages: bool) -> bool:
+    """Tell whether a node that varies has memory; of averages an expectation node is its function."""
+    return node.op.role is Role.STATEFUL or (node.expect and not averages)
 
 
-def partition(graph: Graph, invariant: set[Value], watched: bool) -> Partition:
-    """Cut a graph; in a `watched` run every stream of spikes is a result of its stretch."""
+def partition(graph: Graph, invariant: set[Value], watched: bool, *, averages: bool = False) -> Partition:
+    """Cut a graph; in a `watched` run every stream of spikes is a result of its stretch.
+
+    With `averages`, streams are decoded values, and only neurons are nodes by themselves.
+    """
     from snnc.ir.types import SpikeType
 
     given = fed_by_inputs(graph)
@@ -53,6 +56,7 @@ def partition(graph: Graph, invariant: set[Value], watched: bool) -> Partition:
     fixed = tuple(node for node in nodes if node.result in invariant and node.result not in given)
     once = [node for node in nodes if node.result in invariant and node.result in given]
     varying = [node for node in nodes if node.result not in invariant]
+    remembering = {node for node in varying if remembers(node, averages)}
 
     def stretch(members: Iterable[Node]) -> Stretch:
         inside = tuple(members)
@@ -69,40 +73,48 @@ def partition(graph: Graph, invariant: set[Value], watched: bool) -> Partition:
         return Stretch(inside, tuple(value for value in reads if value not in constants), results)
 
     return Partition(
-        fixed, (stretch(once),) if once else (), tuple(in_order(graph, varying, invariant, stretch))
+        fixed, (stretch(once),) if once else (), tuple(in_order(graph, varying, remembering, stretch))
     )
 
 
 def in_order(
-    graph: Graph, nodes: list[Node], invariant: set[Value], stretch: object
+    graph: Graph, nodes: list[Node], remembering: set[Node], stretch: object
 ) -> Iterator[Stretch | Node]:
     """Yield level after level: the nodes that remember, then the stretch that reads them."""
     assert callable(stretch)
-    levels = levels_of(graph, nodes, invariant)
+    levels = levels_of(graph, nodes, remembering)
     by_level: dict[int, list[Node]] = {}
     for node in nodes:
         by_level.setdefault(levels[node.result], []).append(node)
     for level in sorted(by_level):
         members = by_level[level]
-        yield from (node for node in members if remembers(node, invariant))
-        pure = [node for node in members if not remembers(node, invariant)]
+        yield from (node for node in members if node in remembering)
+        pure = [node for node in members if node not in remembering]
         if pure:
             yield stretch(pure)
 
 
-def levels_of(graph: Graph, nodes: list[Node], invariant: set[Value]) -> dict[Value, int]:
+def levels_of(graph: Graph, nodes: list[Node], remembering: set[Node]) -> dict[Value, int]:
     levels: dict[Value, int] = {}
     for node in nodes:
         before = max((levels.get(operand, 0) for operand in node.operands), default=0)
-        levels[node.result] = before + remembers(node, invariant)
+        levels[node.result] = before + (node in remembering)
     for node in reversed(nodes):
-        if not remembers(node, invariant) and not graph.is_output(node.result):
+        if node not in remembering and not graph.is_output(node.result):
             readers = node.result.users
             levels[node.result] = min(
-                (levels[user.result] - remembers(user, invariant) for user in readers),
+                (levels[user.result] - (user in remembering) for user in readers),
                 default=levels[node.result],
             )
     return levels
+
+
+def reads_of(unit: Stretch | Node) -> tuple[Value, ...]:
+    return unit.reads if isinstance(unit, Stretch) else unit.operands
+
+
+def results_of(unit: Stretch | Node) -> tuple[Value, ...]:
+    return unit.results if isinstance(unit, Stretch) else (unit.result,)
 
 
 def fed_by_inputs(graph: Graph) -> set[Value]:

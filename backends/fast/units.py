@@ -28,8 +28,8 @@ class Unit(Protocol):
     def step(self, t: int, last: bool) -> None: ...
 
 
-class SessionUnit:
-    """A stretch in onnxruntime."""
+class PlainUnit:
+    """What remembers nothing: a stretch in onnxruntime, or a neuron of averages."""
 
     membrane = None
 
@@ -55,6 +55,7 @@ class NeuronUnit:
         key = t == 1, last
         if key not in self._prepared:
             self._prepared[key] = self._state.prepared(t == 1, self._x, self._y, last)
+        self._state.at(t)
         self._prepared[key]()
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from snnc.backends.fast.memory import shape_of
 from snnc.backends.fast.neuron import FastNeuronState
+from snnc.backends.fast.sums import fast_neuron
 from snnc.backends.reference import Simulator
 from snnc.backends.reference.program import Program, doubled
 from snnc.ir.op import computes_integers
@@ -39,7 +40,7 @@ class WholeProgram(Program):
         given = doubled(attributes, whole) if self.whole else attributes
         dtype = np.dtype(np.float64 if self.whole else np.float32)
         shape = shape_of(node.operands[0], self._batch)
-        return FastNeuronState(given, str(given["site"]), shape, dtype, whole=whole)
+        return fast_neuron(given, shape, dtype, whole=whole)
 
 
 class WholeSimulator(Simulator):
