@@ -49,6 +49,8 @@ BACKENDS = (
     Backend("reference", snnc.Simulator),
     Backend("fast", FastSimulator),
     Backend("onnx", OnnxSimulator),
+    Backend("fast, signed-memory", FastSimulator, {"method": "signed-memory"}),
+    Backend("onnx, signed-memory", OnnxSimulator, {"method": "signed-memory"}),
     Backend("onnx, int8", partial(OnnxSimulator, single=True), {"target": "int8", "host_nodes": True}),
 )
 

@@ -76,7 +76,7 @@ Compiled or converted networks at the same T on the same images, with the same n
 process and in turns (`benchmarks/alternatives/timing.py`). SpikingJelly: `RateCodingRecipe(mode="99.9%")`,
 `eval`, `torch.inference_mode()`, state reset before every call, either step by step or all steps at once
 (`set_step_mode(network, "m")`). "Times as fast" is against the faster of the two: median (lowest..highest)
-of the rounds. snnc: `multi-spike`, the default, in each of its backends.
+of the rounds. snnc: `multi-spike`, the default, in each of its backends, and `signed-memory`.
 """
 
 READING = """## How to read it

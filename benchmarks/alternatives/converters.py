@@ -170,11 +170,11 @@ def reset_state(module: nn.Module) -> None:
 # snnc
 
 
-def compile_default(network: Network) -> snnc.Graph:
-    """Return the network as snnc compiles it when nothing is asked for."""
+def compile_with(network: Network, method: str | None) -> snnc.Graph:
+    """Return the network as snnc compiles it with a method; None: when nothing is asked for."""
     normalise = snnc.Normalise(network.scale, network.mean, network.std)
     data = snnc.load_data(network.calibration, normalise=normalise)
-    return compile_model(network.model, data).graph
+    return compile_model(network.model, data, Options(method)).graph
 
 
 def compiled(method: str, *, rule: str | None = None, per_steps: bool = False) -> Callable[..., Answer]:
@@ -210,6 +210,7 @@ def run_snnc(graph: snnc.Graph, x: np.ndarray, steps: int) -> dict[str, np.ndarr
 
 CNN_CONVERTERS = (
     Converter("snnc", "`multi-spike` (default)", "integers", compiled("multi-spike")),
+    Converter("snnc", "`signed-memory`", "integers", compiled("signed-memory")),
     Converter("snnc", "`if`", "0, 1", compiled("if")),
     Converter("snnc", "`qcfs`", "0, 1", compiled("qcfs")),
     Converter("snnc", "`if --thresholds mse -T t`", "0, 1", compiled("if", rule="mse", per_steps=True)),
@@ -245,6 +246,7 @@ CNN_CONVERTERS = (
 
 TRANSFORMER_CONVERTERS = (
     Converter("snnc", "`multi-spike` (default)", "integers", compiled("multi-spike")),
+    Converter("snnc", "`signed-memory`", "integers", compiled("signed-memory")),
     Converter("snnc", "`ternary`", "-1, 0, 1", compiled("ternary")),
     Converter("snnc", "`ecmt`", "±2^k", compiled("ecmt")),
     Converter(

@@ -80,14 +80,13 @@ def run_theirs(spiking: nn.Module, x: Tensor, steps: int, mode: str) -> Any:
 def measure(network: Network, threads: int, rounds: int) -> Iterator[Row]:
     """Yield a row per batch and number of steps."""
     import speed
-    from converters import compile_default
+    from converters import compile_with
     from spikingjelly.activation_based import functional
 
-    graph = compile_default(network)
     simulators = {
-        backend.name: backend.simulator(graph, threads=threads)
+        backend.name: backend.simulator(compile_with(network, backend.options.get("method")), threads=threads)
         for backend in speed.BACKENDS
-        if not backend.options
+        if "target" not in backend.options
     }
     spiking = {name: converted(network) for name in MODES}
     for name, mode in MODES.items():

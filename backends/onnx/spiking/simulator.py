@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -28,6 +29,17 @@ if TYPE_CHECKING:
 
 
 Signature: TypeAlias = tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How inputs are run: in how many chunks, by which model, with which results."""
+
+    count: int
+    model: RuntimeModel
+    names: tuple[str, ...]
+
+
 # A chunk of samples in a stream of middle size, all steps together: what a layer writes, the next one finds
 # in a core's own cache.
 CHUNK_BYTES = 2**20
@@ -52,7 +64,7 @@ class OnnxSimulator:
         self._models: dict[tuple[int, frozenset[str], bool], SpikingModel] = {}
         self._sessions: dict[tuple[int, frozenset[str], bool, int], RuntimeModel] = {}
         self._spiking = [node for node in graph if isinstance(node.result.type, SpikeType)]
-        self._known: dict[Signature, tuple[frozenset[str], int]] = {}
+        self._known: dict[Signature, Way] = {}
         self._typical = typical_stream(graph)
         self._pool = ThreadPoolExecutor(self.threads)  # it starts no thread before it has work
 
@@ -63,34 +75,36 @@ class OnnxSimulator:
 
         Observers are told the streams of spikes, and no membranes, when a chunk of samples is done.
         """
-        given, timed, count = self._checked(inputs, steps)
-        chunks = list(split_evenly(self.graph, given, count)) if count > 1 else [given]
-        emitted = self._emitted(steps, timed, watched=bool(observers))
-        names = [*emitted.outputs, *emitted.sites]
-        side_by_side = len(chunks) > 1 and not observers
-        model = self._session(steps, timed, bool(observers), 1 if side_by_side else self.threads)
-        if side_by_side:
-            return Run(join_batches(self.graph, list(self._pool.map(partial(model.run, names), chunks))))
-        parts = [self._told(model.run(names, chunk), observers, steps) for chunk in chunks]
+        key = signature(inputs, steps)
+        way = None if observers else self._known.get(key)
+        given = inputs
+        if way is None:
+            given, way = self._prepared(inputs, steps, watched=bool(observers))
+            # What is like this is not looked at again: that took a third of a small network's time.
+            if not observers and isinstance(inputs, Mapping) and same_arrays(inputs, given):
+                self._known[key] = way
+        assert isinstance(given, Mapping)
+        if way.count == 1 and not observers:
+            return Run(join_batches(self.graph, [way.model.run(way.names, given)]))
+        chunks = split_evenly(self.graph, given, way.count)
+        if not observers:
+            return Run(
+                join_batches(self.graph, list(self._pool.map(partial(way.model.run, way.names), chunks)))
+            )
+        parts = [self._told(way.model.run(way.names, chunk), observers, steps) for chunk in chunks]
         return Run(join_batches(self.graph, parts))
 
-    def _checked(
-        self, inputs: Array | Mapping[str, Array], steps: int
-    ) -> tuple[Mapping[str, Array], frozenset[str], int]:
-        """Return the inputs, which of them vary in time, and in how many chunks to run.
-
-        What is like an earlier run's is not checked again: that took a third of a small network's time.
-        """
-        key = signature(inputs, steps)
-        if key in self._known:
-            assert isinstance(inputs, Mapping)
-            return inputs, *self._known[key]
+    def _prepared(
+        self, inputs: Array | Mapping[str, Array], steps: int, *, watched: bool
+    ) -> tuple[Mapping[str, Array], Way]:
+        """Return the checked inputs and how to run them."""
         arrays, timed = check_run(self.graph, inputs, steps)
         given = {name: array[:steps] if name in timed else array for name, array in arrays.items()}
         count = self._chunks(batch_size_of(self.graph, given), steps)
-        if isinstance(inputs, Mapping) and same_arrays(inputs, given):
-            self._known[key] = timed, count
-        return given, timed, count
+        emitted = self._emitted(steps, timed, watched=watched)
+        threads = 1 if count > 1 and not watched else self.threads
+        model = self._session(steps, timed, watched, threads)
+        return given, Way(count, model, (*emitted.outputs, *emitted.sites))
 
     def _chunks(self, samples: int, steps: int) -> int:
         """Return in how many chunks to run: small enough for the cache, and as many for every thread."""
