@@ -277,6 +277,14 @@ class ModelBuilder:
         self._reshaped[result] = x
         return result
 
+    def in_rows(self, x: str, count: int, shape: Shape) -> str:
+        """Reshape samples of a shape whose batch axis is in front to so many rows of samples."""
+        x = self._reshaped.get(x, x)
+        dims = [count, -1, *(dim for dim in shape[1:] if not isinstance(dim, Batch))]
+        result = self.add("Reshape", [x, self.ints(dims)])
+        self._reshaped[result] = x
+        return result
+
     def dims(self, shape: Shape) -> str:
         """Return the name of an int64 vector with these dimensions, the batch size filled in at run time."""
         static = [dim for dim in shape if not isinstance(dim, Batch)]

@@ -54,14 +54,14 @@ def emit_spiking(
     refuse_what_cannot_be_written(graph, steps, single=single)
     refuse_larger_sums(graph, steps)
     factors: dict[Value, float] = {}
+    averages = steps > 1 and not (sites or timed) and answers_by_averages(graph)
     if not graph.computes_integers:
-        graph, sites, factors = in_units(graph, steps, sites)
+        graph, sites, factors = in_units(graph, steps, sites, by_averages=averages)
     plan = plan_precision(graph, steps, single=single)
     inputs = [value.name or "" for value in graph.inputs]
     model = ModelBuilder(graph, inputs, timed)
     site_names = [model.unique(f"site_{index}") for index in range(len(sites))]
     outputs = [model.unique(output.name) for output in graph.outputs]
-    averages = steps > 1 and not (sites or timed) and answers_by_averages(graph)
     unroller = (Averager if averages else Unroller)(model, steps, plan)
     unroller.write(graph)
     for output, name in zip(graph.outputs, outputs, strict=True):

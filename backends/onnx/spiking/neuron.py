@@ -203,22 +203,28 @@ class SumNeuron(Neuron):
         rows: one for each step, or one that all have in common.
         """
         model, book = self.model, self.attributes["codebook"]
+        # t u lies between t lo and t hi where u lies between lo and hi; a layer in front takes that in.
+        plain = not self.quantum and self.start is None
         u = self._with_bias(r, 1)
-        u = model.add("Div", [u, self.quantum]) if self.quantum else u
-        if self.start is None:  # t u lies between t lo and t hi where u lies between lo and hi
-            u = bounded(model, u, book, 1)
-        column = np.array(steps, np.float32).reshape(-1, 1)
-        times = model.constant(column)
-        m = model.add("Mul", [model.rows(u, rows), times])
+        m = self._times(bounded(model, u, book, 1) if plain else u, steps, rows)
         if self.start is not None:
             quanta = (self.start / self.attributes["quantum"]).astype(np.float32)
             m = model.add("Add", [model.reshape(m, self.current), model.constant(quanta)])
-        m = self._rounded(m)
-        if self.start is not None:
-            m = model.add("Max", [model.rows(m, len(steps)), model.constant(book.lo * column)])
-            m = model.add("Min", [m, model.constant(book.hi * column)])
-        decoded = model.reshape(model.add("Div", [m, times]), self.current)
+        times = model.constant(np.array(steps, np.float32).reshape(-1, 1))
+        sent = model.add("Div", [model.rows(self._rounded(m), len(steps)), times])
+        decoded = model.reshape(sent, self.current)
+        decoded = decoded if plain else bounded(model, decoded, book, 1)
         return self._output(decoded, decoded)
+
+    def _times(self, u: str, steps: Sequence[int], rows: int) -> str:
+        """Return t u/q, given u of one step after the other in so many rows."""
+        model, quantum = self.model, self.attributes["quantum"].astype(np.float64)
+        if quantum.size == 1:
+            factor = np.array(steps).reshape(-1, 1) / quantum.reshape(())
+            return model.add("Mul", [model.rows(u, rows), model.constant(factor.astype(np.float32))])
+        factor = np.array(steps).reshape(-1, *(1,) * quantum.ndim) / quantum
+        parts = model.in_rows(u, rows, self.current)
+        return model.add("Mul", [parts, model.constant(factor.astype(np.float32))])
 
 
 class Lif:

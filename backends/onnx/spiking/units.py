@@ -32,15 +32,16 @@ SAMPLE = 4096  # weights that are looked at
 
 
 class Units:
-    """Changes a graph of real numbers for a run of so many steps.
+    """Changes a graph of real numbers for a run of so many steps, `by_averages` or one after the other.
 
     `factors` says what multiplies a stream that does not lie in its own unit any more. Streams in `kept`
     do, but for spikes.
     """
 
-    def __init__(self, graph: Graph, steps: int, kept: Collection[Value]) -> None:
+    def __init__(self, graph: Graph, steps: int, kept: Collection[Value], *, by_averages: bool) -> None:
         self.graph = graph
         self.steps = steps
+        self.by_averages = by_averages
         self.kept = frozenset(kept)
         self.answers = frozenset(output.value for output in graph.outputs)
         self.factors: dict[Value, float] = {}
@@ -68,7 +69,7 @@ class Units:
             parts, behind = 1, []  # the membrane is in quanta, at least
         in_front = self._in_front(node.operands[0], parts / quantum)
         if in_front is None:
-            if (quantum == 1).all():
+            if (quantum == 1).all() or (rounds and self.by_averages):
                 return
             in_front = [partial(self._multiply, node, parts / quantum)]
         for change in (*in_front, *behind):
@@ -216,14 +217,14 @@ HAND_ON = frozenset({"reshape", "transpose", "slice", "pad", "max_pool", "avg_po
 
 
 def in_units(
-    graph: Graph, steps: int, sites: Sequence[Value]
+    graph: Graph, steps: int, sites: Sequence[Value], *, by_averages: bool
 ) -> tuple[Graph, Sequence[Value], dict[Value, float]]:
     """Return a copy of the graph in units of its neurons, its own `sites`, and the factors of its streams."""
     copy = graph.copy()
     twins = {node.result: twin.result for node, twin in zip(graph, copy, strict=True)}
     twins |= dict(zip(graph.inputs, copy.inputs, strict=True))
     found = [twins[value] for value in sites]
-    units = Units(copy, steps, found)
+    units = Units(copy, steps, found, by_averages=by_averages)
     units.choose()
     return copy, found, units.factors
 
