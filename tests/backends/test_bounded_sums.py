@@ -117,6 +117,24 @@ def test_floor_rounds_what_was_received() -> None:
 # Networks of such neurons in ONNX.
 
 
+def bounded_layers() -> Graph:
+    """Two neurons in a row, with a layer in front of each."""
+    b = Builder(N, 4)
+    weight, one = np.eye(4, dtype=np.float32) / 3, {"quantum": np.ones((1, 1), np.float32)}
+    spikes = b(
+        "neuron", b("linear", b.x, weight=weight, bias=None), codebook=MultiSpike(0, 7), bounds="sum", **one
+    )
+    again = b("linear", spikes, weight=weight, bias=np.ones(4, np.float32))
+    return b.outputs(
+        y=b(
+            "linear",
+            b("neuron", again, codebook=MultiSpike(0, 7), bounds="sum", **one),
+            weight=weight,
+            bias=None,
+        )
+    )
+
+
 def network(batch_in_front: bool = True) -> Graph:
     """Two layers with a softmax between them, weights in multiples of 1/16."""
     weights = np.random.default_rng(1)
@@ -132,13 +150,14 @@ def network(batch_in_front: bool = True) -> Graph:
 
 @pytest.mark.parametrize("batch_in_front", [True, False])
 @pytest.mark.parametrize("decode", ["mean", "sum"])
-def test_a_network_follows_from_averages(batch_in_front: bool, decode: str) -> None:
+@pytest.mark.parametrize("threads", [1, 8], ids=["many samples", "fewer samples than cores"])
+def test_a_network_follows_from_averages(batch_in_front: bool, decode: str, threads: int) -> None:
     graph = network(batch_in_front)
     graph.decode_outputs(decode)
     assert answers_by_averages(graph)
     shape = (5, 4) if batch_in_front else (3, 5, 4)
     x = np.random.default_rng(2).normal(0, 2, shape).astype(np.float32)
-    found, wanted = (kind(graph).run(x, 4).outputs for kind in (OnnxSimulator, Simulator))
+    found, wanted = (kind(graph, threads=threads).run(x, 4).outputs for kind in (OnnxSimulator, Simulator))
     for name in ("y", "z"):
         assert found[name].shape == wanted[name].shape
         np.testing.assert_allclose(found[name], wanted[name], rtol=1e-4, atol=1e-4)
@@ -158,6 +177,14 @@ def test_all_steps_are_one_batch() -> None:
     few, many = (Counter(n.op_type for n in emit_spiking(network(), t).model.graph.node) for t in (2, 16))
     assert few == many
     assert few["Sub"] == few["Split"] == 0
+
+
+def test_sums_need_no_products_with_the_step() -> None:
+    """Written step by step for large batches, a neuron's only operations are to clip and to round."""
+    counts = Counter(n.op_type for n in emit_spiking(bounded_layers(), 4, many=True).model.graph.node)
+    assert counts["Clip"] == counts["Round"] == 8
+    assert counts["Sub"] == 0
+    assert counts["Mul"] <= 4  # the first layer's currents, added up
 
 
 def test_who_watches_is_told_every_payload() -> None:

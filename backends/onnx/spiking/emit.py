@@ -11,7 +11,7 @@ from snnc.backends.inputs import refuse_larger_sums
 from snnc.backends.onnx.builder import ModelBuilder, value_info
 from snnc.backends.onnx.emit import EmittedModel, finished_model
 from snnc.backends.onnx.emitters import EMITTERS
-from snnc.backends.onnx.spiking.averages import Averager
+from snnc.backends.onnx.spiking.averages import Adder, Averager
 from snnc.backends.onnx.spiking.codebook import QUANTISERS
 from snnc.backends.onnx.spiking.precision import plan_precision
 from snnc.backends.onnx.spiking.units import in_units
@@ -43,26 +43,30 @@ def emit_spiking(
     timed: frozenset[str] = frozenset(),
     sites: Sequence[Value] = (),
     single: bool = False,
+    many: bool = False,
 ) -> SpikingModel:
     """Return the model that computes what the reference simulator's run of so many steps returns.
 
     Inputs in `timed` vary in time and have shape [T, N, …]. The streams of `sites` are given under the names
-    `site_0`, … behind the outputs. `BackendError` names every node that cannot be written.
+    `site_0`, … behind the outputs. `many`: batches will be large; where no step needs the one before, steps
+    are then not joined to one batch but written one by one. `BackendError` names every node that cannot be
+    written.
     """
     if steps < 1:
         raise OptionError(f"cannot write {steps} time steps", help="give at least 1")
     refuse_what_cannot_be_written(graph, steps, single=single)
     refuse_larger_sums(graph, steps)
     factors: dict[Value, float] = {}
-    averages = steps > 1 and not (sites or timed) and answers_by_averages(graph)
+    apart = steps > 1 and not (sites or timed) and answers_by_averages(graph)
     if not graph.computes_integers:
-        graph, sites, factors = in_units(graph, steps, sites, by_averages=averages)
+        graph, sites, factors = in_units(graph, steps, sites, by_averages=apart and not many)
     plan = plan_precision(graph, steps, single=single)
     inputs = [value.name or "" for value in graph.inputs]
     model = ModelBuilder(graph, inputs, timed)
     site_names = [model.unique(f"site_{index}") for index in range(len(sites))]
     outputs = [model.unique(output.name) for output in graph.outputs]
-    unroller = (Averager if averages else Unroller)(model, steps, plan)
+    kind = (Adder if many else Averager) if apart else Unroller
+    unroller = kind(model, steps, plan)
     unroller.write(graph)
     for output, name in zip(graph.outputs, outputs, strict=True):
         with model.computing(plan.answers(output.value)):

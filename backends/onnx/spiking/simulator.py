@@ -61,8 +61,7 @@ class OnnxSimulator:
         self.single = single
         self.graph = graph
         self.threads = threads or os.cpu_count() or 1
-        self._models: dict[tuple[int, frozenset[str], bool], SpikingModel] = {}
-        self._sessions: dict[tuple[int, frozenset[str], bool, int], RuntimeModel] = {}
+        self._models: dict[Signature, tuple[SpikingModel, RuntimeModel]] = {}
         self._spiking = [node for node in graph if isinstance(node.result.type, SpikeType)]
         self._known: dict[Signature, Way] = {}
         self._typical = typical_stream(graph)
@@ -100,10 +99,10 @@ class OnnxSimulator:
         """Return the checked inputs and how to run them."""
         arrays, timed = check_run(self.graph, inputs, steps)
         given = {name: array[:steps] if name in timed else array for name, array in arrays.items()}
-        count = self._chunks(batch_size_of(self.graph, given), steps)
-        emitted = self._emitted(steps, timed, watched=watched)
+        samples = batch_size_of(self.graph, given)
+        count = self._chunks(samples, steps)
         threads = 1 if count > 1 and not watched else self.threads
-        model = self._session(steps, timed, watched, threads)
+        emitted, model = self._opened(steps, timed, threads, watched=watched, many=samples > count)
         return given, Way(count, model, (*emitted.outputs, *emitted.sites))
 
     def _chunks(self, samples: int, steps: int) -> int:
@@ -119,22 +118,23 @@ class OnnxSimulator:
         tell(observers, dict(zip(self._spiking, results[count:], strict=False)), steps)
         return results[:count]
 
-    def _emitted(self, steps: int, timed: frozenset[str], *, watched: bool) -> SpikingModel:
-        key = steps, timed, watched
+    def _opened(
+        self, steps: int, timed: frozenset[str], threads: int, *, watched: bool, many: bool
+    ) -> tuple[SpikingModel, RuntimeModel]:
+        """Return a model and its session, for chunks of `many` samples or of one."""
+        key = steps, timed, threads, watched, many
         if key not in self._models:
             sites = [node.result for node in self._spiking] if watched else []
-            self._models[key] = emit_spiking(self.graph, steps, timed=timed, sites=sites, single=self.single)
-        return self._models[key]
-
-    def _session(self, steps: int, timed: frozenset[str], watched: bool, threads: int) -> RuntimeModel:
-        key = steps, timed, watched, threads
-        if key not in self._sessions:
-            emitted = self._emitted(steps, timed, watched=watched)
-            integers = self.graph.computes_integers
-            self._sessions[key] = RuntimeModel(
-                emitted, "spiking", threads=threads, packed=True, integers=integers
+            emitted = emit_spiking(self.graph, steps, timed=timed, sites=sites, single=self.single, many=many)
+            model = RuntimeModel(
+                emitted,
+                "spiking",
+                threads=threads,
+                packed=True,
+                integers=self.graph.computes_integers,
             )
-        return self._sessions[key]
+            self._models[key] = emitted, model
+        return self._models[key]
 
 
 def signature(inputs: Array | Mapping[str, Array], steps: int) -> Signature:
