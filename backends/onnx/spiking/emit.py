@@ -73,11 +73,7 @@ def emit_spiking(
             model.rename(unroller.decoded(output.value, output.decode), name)
     for value, name in zip(sites, site_names, strict=True):
         with model.computing(plan.answers(value)):
-            stream = unroller.stacked(unroller.streams.at_steps(value))
-            factor = factors.get(value, 1)
-            model.rename(
-                stream if factor == 1 else model.add("Mul", [stream, model.number(1 / factor)]), name
-            )
+            model.rename(unroller.watched(value, factors.get(value, 1)), name)
     model.finish([*outputs, *site_names])
     results = [*(output.value for output in graph.outputs), *sites]
     proto = finished_model(

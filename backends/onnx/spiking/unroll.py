@@ -238,6 +238,11 @@ class Unroller:
             return rows[names[0]]
         return self.model.add("Concat", [rows[name] for name in names], axis=0)
 
+    def watched(self, value: Value, factor: float) -> str:
+        """Return a stream, [T, N, …], that lies multiplied by a factor."""
+        stream = self.stacked(self.streams.at_steps(value))
+        return stream if factor == 1 else self.model.add("Mul", [stream, self.model.number(1 / factor)])
+
     def decoded(self, value: Value, how: Decode) -> str:
         """Return the answer after every step, [T, N, …]. Integers never vary, so they are their own mean."""
         kind = (self.model.precision or DTYPES[value.type.dtype]).kind
