@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from snnc.ir.decode import Decode
     from snnc.ir.graph import Graph, Node, Value
     from snnc.ir.kernel_types import Array
+
+    Watch = Callable[["Instruction", int, Tensor], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +93,10 @@ class Program:
         refuse_unknown(graph, invariant)
         dead = last_uses(graph, invariant)
         self.graph, self.weights = graph, weights
+        self.batch = batch
         self._coding, self._timed = graph.coding, timed
         make = make_state if self._coding == "rate" else make_differential_state
-        self.start = [
+        instructions = [
             Instruction(
                 node,
                 make(node, fill_batch(weights.arrays[node], batch), weights, invariant),
@@ -100,37 +104,59 @@ class Program:
             )
             for node in graph
         ]
-        self.repeat = [one for one in self.start if one.node.result not in invariant]
+        self.once = [one for one in instructions if one.node.result in invariant]
+        self.repeat = [one for one in instructions if one.node.result not in invariant]
         self._varies = {value for value in (o.value for o in graph.outputs) if value not in invariant}
 
     def run(self, inputs: Mapping[str, Array], steps: int, observers: Sequence[Observer] = ()) -> list[Array]:
         """Step the samples from the first step; return per output the decoded values [T, …]."""
+        times, streams = self.begin(inputs, steps, observers)
+        watch = partial(tell, observers) if observers else None
+        return [series.cpu().numpy() for series in self.finish(times, streams, watch)]
+
+    def begin(
+        self, inputs: Mapping[str, Array], steps: int, observers: Sequence[Observer]
+    ) -> tuple[Tensor, dict[Value, Tensor]]:
+        """Return the numbers of the steps and every stream that is needed and known before the first one.
+
+        Those are the inputs, [T, …] where they vary in time, and what never varies.
+        """
         device, kind = self.weights.device, torch.float64 if self.weights.whole else torch.float32
         given = doubled(inputs, False) if self.weights.whole else inputs
-        presented = {name: moved(array, device) for name, array in given.items()}
-        streams: dict[Value, Tensor] = {}
+        streams = {value: moved(given[value.name or ""], device) for value in self.graph.inputs}
+        times = torch.arange(1, steps + 1, dtype=kind, device=device)
+        self._execute(self.once, Clock(1, times[0]), streams, partial(tell, observers) if observers else None)
+        return times, streams
+
+    def finish(self, times: Tensor, known: Mapping[Value, Tensor], watch: Watch | None) -> list[Tensor]:
+        """Take all steps with what `begin` returned; return per output the decoded values [T, …]."""
         sums: list[Tensor] = []
         decoded: list[list[Tensor]] = [[] for _ in self.graph.outputs]
-        for t in range(1, steps + 1):
-            clock = Clock(t, torch.tensor(float(t), dtype=kind, device=device))
-            for value in self.graph.inputs:
-                name = value.name or ""
-                if t == 1 or name in self._timed:
-                    streams[value] = presented[name][t - 1] if name in self._timed else presented[name]
-            self._step(clock, streams, observers)
+        streams = dict(known)
+        timed = [value for value in self.graph.inputs if value.name in self._timed]
+        for t in range(1, len(times) + 1):
+            clock = Clock(t, times[t - 1])
+            for value in timed:
+                streams[value] = known[value][t - 1]
+            self._execute(self.repeat, clock, streams, watch)
             results = [streams[output.value] for output in self.graph.outputs]
             sums = self._accumulate(sums, results, clock)
             for series, output, total, y in zip(decoded, self.graph.outputs, sums, results, strict=True):
                 series.append(self._decode(output.decode, total, y, clock))
-        return [torch.stack(series).cpu().numpy() for series in decoded]
+        return [torch.stack(series) for series in decoded]
 
-    def _step(self, clock: Clock, streams: dict[Value, Tensor], observers: Sequence[Observer]) -> None:
-        for one in self.start if clock.t == 1 else self.repeat:
-            node = one.node
-            result = one.state.step(clock, [streams[operand] for operand in node.operands])
-            streams[node.result] = result
-            if observers:
-                tell(observers, one, clock.t, result)
+    def _execute(
+        self,
+        instructions: Sequence[Instruction],
+        clock: Clock,
+        streams: dict[Value, Tensor],
+        watch: Watch | None,
+    ) -> None:
+        for one in instructions:
+            result = one.state.step(clock, [streams[operand] for operand in one.node.operands])
+            streams[one.node.result] = result
+            if watch is not None:
+                watch(one, clock.t, result)
             for value in one.dead:
                 del streams[value]
 

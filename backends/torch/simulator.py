@@ -11,6 +11,7 @@ from snnc.backends.inputs import batch_size_of, check_run, largest_stream, split
 from snnc.backends.outputs import check_outputs, join_batches
 from snnc.backends.reference import Run
 from snnc.backends.reference.program import invariant_values
+from snnc.backends.torch.compiled import CompiledProgram
 from snnc.backends.torch.program import Program, Weights, refuse_unknown
 from snnc.ir.errors import BackendError
 
@@ -30,15 +31,22 @@ class TorchSimulator:
 
     Inputs are as the reference simulator's. The weights are copied to the device once; samples run in groups
     of at most `group`. `BackendError` names every node that this backend does not know.
+
+    `compiled`: torch.compile makes one function of all steps, for as many samples as the first run's groups
+    have. Later runs split theirs into groups of that size; a smaller last group runs as without it.
     """
 
-    def __init__(self, graph: Graph, *, device: str | None = None, group: int | None = None) -> None:
+    def __init__(
+        self, graph: Graph, *, device: str | None = None, group: int | None = None, compiled: bool = False
+    ) -> None:
         check_outputs(graph)
         refuse_unknown(graph, invariant_values(graph))
         self.graph = graph
         self.device = open_device(device or "cpu")
         self.group = group or default_group(graph, self.device)
+        self.compiled = compiled
         self._weights = Weights(graph, self.device)
+        self._programs: dict[frozenset[str], CompiledProgram] = {}
 
     def run(
         self,
@@ -49,14 +57,21 @@ class TorchSimulator:
     ) -> Run:
         """Present the inputs for `steps` steps; return the decoded outputs after every step."""
         arrays, timed = check_run(self.graph, inputs, steps)
+        if self.compiled:
+            self.group = min(self.group, batch_size_of(self.graph, arrays))
         with torch.inference_mode(), full_precision():
             parts = [
-                Program(self.graph, self._weights, batch_size_of(self.graph, group), timed).run(
-                    group, steps, observers
-                )
+                self._program(batch_size_of(self.graph, group), timed).run(group, steps, observers)
                 for group in split_batches(self.graph, arrays, self.group)
             ]
         return Run(join_batches(self.graph, parts))
+
+    def _program(self, batch: int, timed: frozenset[str]) -> Program:
+        if not self.compiled or batch < self.group:
+            return Program(self.graph, self._weights, batch, timed)
+        if timed not in self._programs:
+            self._programs[timed] = CompiledProgram(self.graph, self._weights, batch, timed)
+        return self._programs[timed]
 
 
 def devices() -> str:
