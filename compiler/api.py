@@ -172,12 +172,14 @@ def evaluate(
     shapes: Mapping[str, Sequence[int | str]] | None = None,
     backend: Backend = "reference",
     device: str | None = None,
+    compiled: bool = False,
 ) -> Evaluation:
     """Compare a spiking graph with the ONNX model it was compiled from, at every step up to `steps`.
 
     `steps`: None for as many as data with a time axis have, else 4. `data` as for `compile`; labels need a
     data file or a `Dataset`. Without labels the metric is the relative error. `backend` runs the spiking
-    graph: "reference", "fast", "onnx" or "torch", the last one on `device` ("cpu", "cuda").
+    graph: "reference", "fast", "onnx" or "torch", the last one on `device` ("cpu", "cuda") and, if
+    `compiled`, by torch.compile.
 
     >>> graph = compile("examples/digits/digits_cnn.onnx", digits)
     >>> result = evaluate(graph, "examples/digits/digits_cnn.onnx", digits, steps=2)
@@ -190,5 +192,13 @@ def evaluate(
     assert dataset is not None
     chosen = (dataset.steps(graph) or 4) if steps is None else steps
     return evaluation.evaluate(
-        graph, model, dataset, chosen, metric=metric, shapes=shapes, backend=backend, device=device
+        graph,
+        model,
+        dataset,
+        chosen,
+        metric=metric,
+        shapes=shapes,
+        backend=backend,
+        device=device,
+        compiled=compiled,
     )

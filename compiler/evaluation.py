@@ -169,6 +169,7 @@ def evaluate(
     memory: bool = False,
     backend: str = "reference",
     device: str | None = None,
+    compiled: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Run the source model (ONNX in onnxruntime) and the spiking graph, by a backend, on the same data.
@@ -178,7 +179,7 @@ def evaluate(
     states is stepped beside the spiking graph.
     """
     started = time.perf_counter()
-    simulator = open_runner(graph, backend, device)
+    simulator = open_runner(graph, backend, device, compiled=compiled)
     source = NirModel(model, graph) if is_nir_file(model) else SourceModel(model)
     analog = analog_graph(model, shapes)
     ann_counts = count_step(analog, dense=True)

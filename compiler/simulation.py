@@ -30,8 +30,10 @@ class Runner(Protocol):
         """Return the decoded outputs after every step; observers see at least every stream of spikes."""
 
 
-def open_runner(graph: Graph, backend: str = "reference", device: str | None = None) -> Runner:
-    """Return what runs a graph.
+def open_runner(
+    graph: Graph, backend: str = "reference", device: str | None = None, *, compiled: bool = False
+) -> Runner:
+    """Return what runs a graph; `device` and `compiled` are for the backend torch.
 
     `OptionError`: there is no such backend. `MissingPackageError`: it needs a package that is not installed.
     """
@@ -39,6 +41,8 @@ def open_runner(graph: Graph, backend: str = "reference", device: str | None = N
         raise OptionError(f"nothing called {backend!r} runs networks", help=did_you_mean(backend, BACKENDS))
     if device is not None and backend != "torch":
         raise OptionError(f"{backend} runs on the processor", help="a device is for the backend torch")
+    if compiled and backend != "torch":
+        raise OptionError(f"torch.compile does nothing for {backend}", help="it is for the backend torch")
     if backend == "onnx":
         from snnc.backends.onnx.spiking import OnnxSimulator
 
@@ -46,7 +50,7 @@ def open_runner(graph: Graph, backend: str = "reference", device: str | None = N
     if backend == "fast":
         return open_fast(graph)
     if backend == "torch":
-        return open_torch(graph, device)
+        return open_torch(graph, device, compiled)
     return Simulator(graph)
 
 
@@ -62,7 +66,7 @@ def open_fast(graph: Graph) -> Runner:
     return FastSimulator(graph)
 
 
-def open_torch(graph: Graph, device: str | None) -> Runner:
+def open_torch(graph: Graph, device: str | None, compiled: bool) -> Runner:
     try:
         from snnc.backends.torch.simulator import TorchSimulator
     except ModuleNotFoundError as error:
@@ -71,4 +75,4 @@ def open_torch(graph: Graph, device: str | None) -> Runner:
         raise MissingPackageError(
             "the backend torch needs PyTorch, which is not installed", help=how_to_install("torch")
         ) from error
-    return TorchSimulator(graph, device=device)
+    return TorchSimulator(graph, device=device, compiled=compiled)

@@ -77,6 +77,7 @@ def eval_(
     memory: bool,
     backend: str,
     device: str | None,
+    compiled: bool,
     data: DataOptions,
     shapes: dict[str, Sequence[int | str]] | None,
     verbose: bool,
@@ -107,6 +108,7 @@ def eval_(
             memory=memory,
             backend=backend,
             device=device,
+            compiled=compiled,
             shapes=shapes,
             quiet=quiet,
         )

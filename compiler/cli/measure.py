@@ -32,6 +32,7 @@ def measure(
     memory: bool = False,
     backend: str = "reference",
     device: str | None = None,
+    compiled: bool = False,
 ) -> Evaluation:
     """Evaluate a network file against its model; the file's record fills in what is not given."""
     from snnc.api import load
@@ -57,6 +58,7 @@ def measure(
             memory=memory,
             backend=backend,
             device=device,
+            compiled=compiled,
             progress=activity.update,
         )
 

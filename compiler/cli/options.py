@@ -344,7 +344,7 @@ def recorded_shapes(meta: Mapping[str, Any]) -> dict[str, list[int | str]] | Non
 
 
 def backend_options(*backends: str) -> Callable[[Command], Command]:
-    """Add --backend, one of these, and --device, passed on as `backend` and `device`."""
+    """Add --backend, one of these, --device and --compiled, passed on by these names."""
     names = {"reference": "the reference simulator", "fast": "compiled neurons", "onnx": "onnxruntime",
              "torch": "PyTorch", "lava": "Lava (integers only)"}  # fmt: skip
     choose = click.option(
@@ -358,7 +358,13 @@ def backend_options(*backends: str) -> Callable[[Command], Command]:
     place = click.option(
         "--device", metavar="DEVICE", help="Where --backend torch runs: cpu, cuda or cuda:N. [default: cpu]"
     )
-    return lambda command: choose(place(command))
+    fuse = click.option(
+        "--compiled",
+        is_flag=True,
+        help="Have --backend torch make one function of all steps with torch.compile. That takes a minute, "
+        "and on a processor a C++ compiler.",
+    )
+    return lambda command: choose(place(fuse(command)))
 
 
 # Files to write.

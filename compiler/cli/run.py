@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from snnc.ir.decode import Decode
     from snnc.ir.graph import Graph
     from snnc.ir.kernel_types import Array
+    from snnc.simulation import Runner
 
     RunGroup: TypeAlias = Callable[[Mapping[str, Array]], Run]
 
@@ -99,6 +100,7 @@ def run(
     record: Sequence[str],
     backend: str,
     device: str | None,
+    compiled: bool,
     lava_python: str | None,
     time_limit: float | None,
     quiet: bool,
@@ -113,8 +115,8 @@ def run(
         raise OptionError(
             f"--record needs the reference simulator, not {backend}", help="leave out --backend"
         )
-    if backend == "lava" and device is not None:
-        raise OptionError("--device is for --backend torch")
+    if backend == "lava" and (device is not None or compiled):
+        raise OptionError(f"{'--compiled' if compiled else '--device'} is for --backend torch")
     if backend != "lava" and (lava_python or time_limit is not None):
         raise OptionError("--lava-python and --time-limit mean nothing without --backend lava")
     check_writable(output, input_file, network)
@@ -131,7 +133,10 @@ def run(
             listener = Listener(notes.note, activity.update)
             run_group, group = lava_runner(graph, steps, lava_python, time_limit, listener)
         else:
-            run_group, group = runner(backend, device, graph, steps, record)
+            from snnc.simulation import open_runner
+
+            opened = open_runner(graph, backend, device, compiled=compiled)
+            run_group, group = runner(opened, steps, record), opened.group
         arrays = simulate(run_group, group, graph, dataset, activity)
         write_arrays(output, arrays)
     if not quiet:
@@ -150,18 +155,14 @@ def refuse_suffix(output: Path, graph: Graph, record: Sequence[str]) -> None:
         )
 
 
-def runner(
-    backend: str, device: str | None, graph: Graph, steps: int, record: Sequence[str]
-) -> tuple[RunGroup, int]:
-    """Return what runs a group of samples, and how many it likes to run together."""
+def runner(opened: Runner, steps: int, record: Sequence[str]) -> RunGroup:
+    """Return what runs a group of samples."""
     from snnc.backends.reference import Simulator
-    from snnc.simulation import open_runner
 
-    opened = open_runner(graph, backend, device)
     if not record:
-        return lambda inputs: opened.run(inputs, steps), opened.group
+        return lambda inputs: opened.run(inputs, steps)
     assert isinstance(opened, Simulator)
-    return lambda inputs: opened.run(inputs, steps, record=record), opened.group
+    return lambda inputs: opened.run(inputs, steps, record=record)
 
 
 def lava_runner(
