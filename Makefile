@@ -63,6 +63,7 @@ bench: $(VENV)/installed-dev  ## time compiling and running (benchmarks/README.m
 	$(BIN)/python benchmarks/bench.py --json build/bench.json --write benchmarks/README.md
 	$(BIN)/python benchmarks/limits.py --figures build/bench.json --write benchmarks/README.md
 	$(BIN)/python benchmarks/hotspots.py --write benchmarks/README.md
+	$(BIN)/python benchmarks/compiled.py --write docs/torch-backend.md
 
 growth: $(VENV)/installed-dev  ## time every pass by number of nodes (benchmarks/README.md)
 	$(BIN)/python benchmarks/growth.py --write benchmarks/README.md
