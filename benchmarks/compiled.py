@@ -1,10 +1,10 @@
 """Networks in PyTorch, compiled by torch.compile and as they are: milliseconds of a run, seconds to compile.
 
-    python benchmarks/compiled.py [--threads 1] [--device cpu] [--short] [--write docs/torch-backend.md]
+    python benchmarks/compiled.py [--device cpu] [--short] [--write docs/torch-backend.md]
 
-Ratios are compiled over not compiled, the median over alternating rounds and its spread. The seconds are
-those of the first compiled run, nothing cached; then with what that left in the cache. The difference is
-between the outputs of both, relative.
+Milliseconds are processor time of one thread; on a GPU, time. Ratios are compiled over not compiled, the
+median over alternating rounds and its spread. The seconds are those of the first compiled run, nothing cached;
+then with what that left in the cache. The difference is between the outputs of both, relative.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import os
 import statistics
 import tempfile
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,17 +22,19 @@ import machine
 import numpy as np
 import torch
 from page import markdown, put
-from speed import alternate, clock
+from speed import clock
 from subjects import NETWORKS
 
 from snnc.backends.torch.simulator import TorchSimulator
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from subjects import Network
 
     import snnc
 
-BATCHES, STEPS, ROUNDS = (1, 16), 4, 7
+BATCHES, STEPS, ROUNDS, CALLS = (1, 16), 4, 5, 6
 TITLES = [
     "network",
     "batch",
@@ -54,8 +57,9 @@ def measure(network: Network, graph: snnc.Graph, batch: int, device: str) -> lis
         seconds = clock(partial(compiled.run, inputs, STEPS))
         torch.compiler.reset()
         cached = clock(partial(TorchSimulator(graph, device=device, compiled=True).run, inputs, STEPS))
-        runs = (partial(one.run, inputs, STEPS) for one in (plain, compiled))
-        pairs = list(alternate(*runs, ROUNDS))
+        now = time.process_time if device == "cpu" else time.perf_counter
+        runs = [partial(one.run, inputs, STEPS) for one in (plain, compiled)]
+        pairs = [[turn(run, now) for run in runs] for _ in range(ROUNDS)]
         (wanted,), (found,) = (one.run(inputs, STEPS).outputs.values() for one in (plain, compiled))
     ratios = [after / before for before, after in pairs]
     before, after = np.median(np.array(pairs), axis=0) * 1e3
@@ -65,19 +69,26 @@ def measure(network: Network, graph: snnc.Graph, batch: int, device: str) -> lis
     return [network.name, str(batch), *times, f"{difference:.1e}" if difference else "0"]
 
 
+def turn(run: Callable[[], object], now: Callable[[], float]) -> float:
+    """Return the median seconds of some calls, the first one left out."""
+    times = []
+    for _ in range(CALLS):
+        start = now()
+        run()
+        times.append(now() - start)
+    return statistics.median(times[1:])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--short", action="store_true", help="only the example network")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table on this page")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    described = (
-        f"{machine.describe(options.threads)} PyTorch {torch.__version__}, {options.device}, T = {STEPS}."
-    )
+    torch.set_num_threads(1)
+    described = f"{machine.describe(1)} PyTorch {torch.__version__}, {options.device}, T = {STEPS}."
     print(described)
     rows = []
     for network in NETWORKS[:1] if options.short else NETWORKS:

@@ -22,7 +22,7 @@ from tests.backends.test_onnx_spiking import CODEBOOKS, FORMS, dyadic, neuron
 from tests.backends.test_onnx_spiking_networks import DIGITS
 from tests.passes.build import Builder, N
 
-pytest.importorskip("torch", reason='needs PyTorch: pip install "snnc[torch]"')
+pytest.importorskip("torch", reason='needs PyTorch: pip install -e ".[torch]"')
 
 from snnc.backends.torch.simulator import TorchSimulator
 
