@@ -3,8 +3,8 @@
     python benchmarks/compiled.py [--device cpu] [--short] [--write docs/torch-backend.md]
 
 Milliseconds are processor time of one thread; on a GPU, time. Ratios are compiled over not compiled, the
-median over alternating rounds and its spread. The seconds are those of the first compiled run, nothing cached;
-then with what that left in the cache. The difference is between the outputs of both, relative.
+median over alternating rounds and its spread. The seconds are those of the first compiled run, nothing
+cached; then with what that left in the cache. The difference is between the outputs of both, relative.
 """
 
 from __future__ import annotations
