@@ -121,7 +121,8 @@ class RuntimeModel:
     def run(self, names: Sequence[str], inputs: Mapping[str, Array]) -> list[Array]:
         """Return the outputs of these names."""
         try:
-            results: list[Array] = self._session.run(list(names), {**inputs, **self._fed})
+            feeds = {**inputs, **self._fed} if self._fed else inputs
+            results: list[Array] = self._session.run(names, feeds)
         except RUNTIME_ERRORS as error:
             raise BackendError(f"onnxruntime cannot run the {self._what} model: {error}") from error
         return results

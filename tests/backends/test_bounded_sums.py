@@ -11,6 +11,7 @@ import pytest
 
 from snnc.backends.fast import FastSimulator
 from snnc.backends.onnx.spiking import OnnxSimulator, emit_spiking
+from snnc.backends.onnx.spiking import simulator as simulator_module
 from snnc.backends.reference import Simulator
 from snnc.ir.codebooks import MultiSpike, unit_spikes
 from snnc.ir.errors import OptionError, TypeInferenceError
@@ -177,6 +178,23 @@ def test_all_steps_are_one_batch() -> None:
     few, many = (Counter(n.op_type for n in emit_spiking(network(), t).model.graph.node) for t in (2, 16))
     assert few == many
     assert few["Sub"] == few["Split"] == 0
+
+
+@pytest.mark.parametrize("steps", [2, 5, 8])
+@pytest.mark.parametrize("decode", ["mean", "sum"])
+def test_the_cores_share_the_steps_of_one_sample(
+    steps: int, decode: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simulator_module, "SHARED_ELEMENTS", 1)
+    graph = network()
+    graph.decode_outputs(decode)
+    x = np.random.default_rng(2).normal(0, 2, (1, 4)).astype(np.float32)
+    ours = OnnxSimulator(graph, threads=3)
+    found, wanted = ours.run(x, steps).outputs, Simulator(graph).run(x, steps).outputs
+    assert len(ours._models) == min(3, steps)
+    for name in ("y", "z"):
+        assert found[name].shape == wanted[name].shape
+        np.testing.assert_allclose(found[name], wanted[name], rtol=1e-4, atol=1e-4)
 
 
 def test_sums_need_no_products_with_the_step() -> None:

@@ -19,12 +19,18 @@ from snnc.ir.shapes import batch_axis
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from snnc.backends.onnx.builder import ModelBuilder
+    from snnc.backends.onnx.spiking.precision import Plan
     from snnc.ir.decode import Decode
     from snnc.ir.graph import Node, Value
 
 
 class Averager(Unroller):
-    """Writes r(1) … r(T) of every stream."""
+    """Writes the decoded values r(t) of every stream, for the steps t of `times`."""
+
+    def __init__(self, model: ModelBuilder, times: Sequence[int], plan: Plan) -> None:
+        super().__init__(model, len(times), plan)
+        self.times = times
 
     def folds(self, node: Node, moving: Sequence[Value]) -> bool:
         return can_fold(node, moving, self.model.graph.resolve(node))
@@ -39,14 +45,13 @@ class Averager(Unroller):
     def neuron(self, node: Node) -> None:
         neuron, (x,) = SumNeuron(self.model, node), node.operands
         streams, result = self.streams, node.result
-        times = range(1, self.steps + 1)
         if batch_axis(x.type.shape) != 0:
-            averages = [neuron.averages(r, [t], 1) for t, r in self.model.at_steps(streams.at_steps(x))]
-            streams.put_steps(result, averages)
+            each = zip(self.times, streams.at_steps(x), strict=True)
+            streams.put_steps(result, [neuron.averages(r, [t], 1) for _, (t, r) in self.model.at_steps(each)])
         elif streams.invariant(x):
-            streams.put_folded(result, neuron.averages(streams.once(x), times, 1))
+            streams.put_folded(result, neuron.averages(streams.once(x), self.times, 1))
         else:
-            streams.put_folded(result, neuron.averages(streams.folded(x), times, self.steps))
+            streams.put_folded(result, neuron.averages(streams.folded(x), self.times, self.steps))
 
     def decoded(self, value: Value, how: Decode) -> str:
         """Return the answer after every step, [T, N, …]."""
@@ -57,7 +62,8 @@ class Averager(Unroller):
             dims = [self.steps, -1, *(dim for dim in shape[1:] if isinstance(dim, int))]
             return self.model.add("Reshape", [streams.folded(value), self.model.ints(dims)])
         averages = streams.at_steps(value)
-        sums = [self.model.scale(r, t, value) for t, r in enumerate(averages, start=1)]
+        sums = [self.model.scale(r, t, value) for t, r in zip(self.times, averages, strict=True)]
+        assert how != "last" or self.times[0] == 1, "the last step is a difference from the one before"
         return self.stacked({"mean": averages, "sum": sums, "last": differences(self.model, sums)}[how])
 
 

@@ -44,13 +44,14 @@ def emit_spiking(
     sites: Sequence[Value] = (),
     single: bool = False,
     many: bool = False,
+    times: Sequence[int] = (),
 ) -> SpikingModel:
     """Return the model that computes what the reference simulator's run of so many steps returns.
 
     Inputs in `timed` vary in time and have shape [T, N, …]. The streams of `sites` are given under the names
     `site_0`, … behind the outputs. `many`: batches will be large; where no step needs the one before, steps
-    are then not joined to one batch but written one by one. `BackendError` names every node that cannot be
-    written.
+    are then not joined to one batch but written one by one; `times` are the steps to answer after, of a
+    network where none needs the one before. `BackendError` names every node that cannot be written.
     """
     if steps < 1:
         raise OptionError(f"cannot write {steps} time steps", help="give at least 1")
@@ -65,8 +66,10 @@ def emit_spiking(
     model = ModelBuilder(graph, inputs, timed)
     site_names = [model.unique(f"site_{index}") for index in range(len(sites))]
     outputs = [model.unique(output.name) for output in graph.outputs]
-    kind = (Adder if many else Averager) if apart else Unroller
-    unroller = kind(model, steps, plan)
+    if apart and not many:
+        unroller: Unroller = Averager(model, times or range(1, steps + 1), plan)
+    else:
+        unroller = (Adder if apart else Unroller)(model, steps, plan)
     unroller.write(graph)
     for output, name in zip(graph.outputs, outputs, strict=True):
         with model.computing(plan.answers(output.value)):
@@ -83,7 +86,7 @@ def emit_spiking(
             for name, value in zip(inputs, graph.inputs, strict=True)
         ],
         [
-            stepped(name, value, steps, plan.answers(value))
+            stepped(name, value, len(times) or steps, plan.answers(value))
             for name, value in zip([*outputs, *site_names], results, strict=True)
         ],
     )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -18,6 +19,7 @@ from snnc.backends.onnx.spiking.emit import emit_spiking, refuse_what_cannot_be_
 from snnc.backends.outputs import join_batches
 from snnc.backends.reference import Run
 from snnc.ir.types import SpikeType
+from snnc.passes.analysis import answers_by_averages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,16 +35,20 @@ Signature: TypeAlias = tuple[object, ...]
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How inputs are run: in how many chunks, by which model, with which results."""
+    """How inputs are run: in how many chunks, for which results, by which model or models of some steps."""
 
     count: int
-    model: RuntimeModel
     names: tuple[str, ...]
+    model: RuntimeModel
+    others: tuple[RuntimeModel, ...] = ()
 
 
 # A chunk of samples in a stream of middle size, all steps together: what a layer writes, the next one finds
 # in a core's own cache.
 CHUNK_BYTES = 2**20
+# Steps that need not wait are shared out to the cores where a stream of middle size has so many elements in
+# all; every core has weights of its own, so not where they take more bytes than this.
+SHARED_ELEMENTS, SHARED_BYTES = 2**14, 2**26
 GROUP = 256  # samples to be given at once: enough to cut into chunks
 
 
@@ -50,7 +56,8 @@ class OnnxSimulator:
     """Runs a network as the reference simulator does, as one ONNX model per number of steps.
 
     `threads` bounds the processor cores (0: one per core). As many chunks of samples run side by side, each
-    on one core; with fewer samples than cores, all cores share one chunk. `single`: real numbers of a network
+    on one core; with fewer samples than cores, all cores share one chunk, or its steps where none needs the
+    one before. `single`: real numbers of a network
     of integers are in single precision.
     """
 
@@ -64,7 +71,11 @@ class OnnxSimulator:
         self._models: dict[Signature, tuple[SpikingModel, RuntimeModel]] = {}
         self._spiking = [node for node in graph if isinstance(node.result.type, SpikeType)]
         self._known: dict[Signature, Way] = {}
+        self._names = tuple(output.name for output in graph.outputs)
         self._typical = typical_stream(graph)
+        last = any(output.decode == "last" for output in graph.outputs)
+        small = sum(array.nbytes for array in graph.tensors.values()) <= SHARED_BYTES
+        self._apart = small and not last and answers_by_averages(graph)
         self._pool = ThreadPoolExecutor(self.threads)  # it starts no thread before it has work
 
     def run(
@@ -80,11 +91,13 @@ class OnnxSimulator:
         if way is None:
             given, way = self._prepared(inputs, steps, watched=bool(observers))
             # What is like this is not looked at again: that took a third of a small network's time.
-            if not observers and isinstance(inputs, Mapping) and same_arrays(inputs, given):
+            if key and not observers and isinstance(inputs, Mapping) and same_arrays(inputs, given):
                 self._known[key] = way
         assert isinstance(given, Mapping)
+        if way.others:
+            return self._all_steps(way, given)
         if way.count == 1 and not observers:
-            return Run(join_batches(self.graph, [way.model.run(way.names, given)]))
+            return Run(dict(zip(self._names, way.model.run(way.names, given), strict=True)))
         chunks = split_evenly(self.graph, given, way.count)
         if not observers:
             return Run(
@@ -101,9 +114,31 @@ class OnnxSimulator:
         given = {name: array[:steps] if name in timed else array for name, array in arrays.items()}
         samples = batch_size_of(self.graph, given)
         count = self._chunks(samples, steps)
+        parts = 1 if timed or watched else self._parts(samples, steps)
+        if parts > 1:
+            cuts = [part * steps // parts for part in range(parts + 1)]
+            opened = [
+                self._opened(steps, timed, self.threads // parts, times=range(start + 1, stop + 1))
+                for start, stop in pairwise(cuts)
+            ]
+            first, *others = (model for _, model in opened)
+            return given, Way(1, opened[0][0].outputs, first, tuple(others))
         threads = 1 if count > 1 and not watched else self.threads
         emitted, model = self._opened(steps, timed, threads, watched=watched, many=samples > count)
-        return given, Way(count, model, (*emitted.outputs, *emitted.sites))
+        return given, Way(count, (*emitted.outputs, *emitted.sites), model)
+
+    def _parts(self, samples: int, steps: int) -> int:
+        """Return among how many models to share the steps of a few samples: 1, or one for every core."""
+        if samples >= self.threads or samples * steps * self._typical < SHARED_ELEMENTS or not self._apart:
+            return 1
+        return min(self.threads, steps)
+
+    def _all_steps(self, way: Way, given: Mapping[str, Array]) -> Run:
+        """Run the models of some steps each side by side."""
+        later = [self._pool.submit(model.run, way.names, given) for model in way.others]
+        parts = [way.model.run(way.names, given), *(future.result() for future in later)]
+        joined = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        return Run(dict(zip(self._names, joined, strict=True)))
 
     def _chunks(self, samples: int, steps: int) -> int:
         """Return in how many chunks to run: small enough for the cache, and as many for every thread."""
@@ -119,13 +154,22 @@ class OnnxSimulator:
         return results[:count]
 
     def _opened(
-        self, steps: int, timed: frozenset[str], threads: int, *, watched: bool, many: bool
+        self,
+        steps: int,
+        timed: frozenset[str],
+        threads: int,
+        *,
+        watched: bool = False,
+        many: bool = False,
+        times: Sequence[int] = (),
     ) -> tuple[SpikingModel, RuntimeModel]:
-        """Return a model and its session, for chunks of `many` samples or of one."""
-        key = steps, timed, threads, watched, many
+        """Return a model of all steps or of `times`, and its session, for chunks of `many` samples or one."""
+        key = steps, timed, threads, watched, many, times
         if key not in self._models:
             sites = [node.result for node in self._spiking] if watched else []
-            emitted = emit_spiking(self.graph, steps, timed=timed, sites=sites, single=self.single, many=many)
+            emitted = emit_spiking(
+                self.graph, steps, timed=timed, sites=sites, single=self.single, many=many, times=times
+            )
             model = RuntimeModel(
                 emitted,
                 "spiking",
@@ -138,10 +182,10 @@ class OnnxSimulator:
 
 
 def signature(inputs: Array | Mapping[str, Array], steps: int) -> Signature:
-    """Return what decides whether inputs fit; nothing for a single array."""
-    if not isinstance(inputs, Mapping):
+    """Return what decides whether inputs fit; nothing for what is no array by name."""
+    if not isinstance(inputs, Mapping) or not all(isinstance(array, np.ndarray) for array in inputs.values()):
         return ()
-    return steps, *((name, np.shape(array), getattr(array, "dtype", None)) for name, array in inputs.items())
+    return steps, *[(name, array.shape, array.dtype) for name, array in inputs.items()]
 
 
 def same_arrays(inputs: Mapping[str, Array], given: Mapping[str, Array]) -> bool:
