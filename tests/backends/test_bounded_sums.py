@@ -118,6 +118,9 @@ def test_floor_rounds_what_was_received() -> None:
 # Networks of such neurons in ONNX.
 
 
+BATCH_NORM = {"gamma": 0.5, "beta": -1.0, "mean": 0.25, "variance": 1.0}
+
+
 def bounded_layers() -> Graph:
     """Two neurons in a row, with a layer in front of each."""
     b = Builder(N, 4)
@@ -161,6 +164,23 @@ def test_a_network_follows_from_averages(batch_in_front: bool, decode: str, thre
     found, wanted = (kind(graph, threads=threads).run(x, 4).outputs for kind in (OnnxSimulator, Simulator))
     for name in ("y", "z"):
         assert found[name].shape == wanted[name].shape
+        np.testing.assert_allclose(found[name], wanted[name], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", ["fast", "onnx"])
+@pytest.mark.parametrize("samples", [1, 6], ids=["averages", "sums"])
+@pytest.mark.parametrize("steps", [2, 5])
+def test_constants_behind_a_neuron_count_at_every_step(backend: str, samples: int, steps: int) -> None:
+    """The filler of a padding and the offset of a batch norm: t times in a sum, once in an average."""
+    b, one = Builder(N, 4), {"quantum": np.ones((1, 1), np.float32)}
+    spikes = b("neuron", b.x, codebook=MultiSpike(0, 7), bounds="sum", **one)
+    padded = b("pad", spikes, pads=(0, 1, 0, 1), value=0.75, mode="constant")
+    numbers = {name: np.linspace(low, 2, 6, dtype=np.float32) for name, low in BATCH_NORM.items()}
+    normal = b("batch_norm", padded, epsilon=1e-5, **numbers)
+    graph = b.outputs(y=b("neuron", normal, codebook=MultiSpike(-7, 7), bounds="sum", **one), z=normal)
+    x = np.random.default_rng(0).normal(0, 3, (samples, 4)).astype(np.float32)
+    found, wanted = (simulator(kind, graph).run(x, steps).outputs for kind in (backend, "reference"))
+    for name in ("y", "z"):
         np.testing.assert_allclose(found[name], wanted[name], rtol=1e-4, atol=1e-4)
 
 

@@ -73,9 +73,8 @@ class Adder(Unroller):
     Faster than averages where there are samples enough to keep a core busy without joining the steps.
     """
 
-    def adds_up(self, node: Node) -> bool:
-        moving = [value for value in node.operands if not self.streams.invariant(value)]
-        return bool(moving) and all(self.streams.has_sums(value) for value in moving)
+    def wants_sums(self, node: Node, moving: Sequence[Value]) -> bool:
+        return True
 
     def neuron(self, node: Node) -> None:
         self.neuron_of_sums(node, SumNeuron(self.model, node))

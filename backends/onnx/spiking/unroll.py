@@ -80,17 +80,20 @@ class Unroller:
             self.every_step(node, lambda inputs: emitter(self.model, node, inputs))
 
     def adds_up(self, node: Node) -> bool:
-        """Tell whether to apply an affine F to the sums: they are there, and asked for or all there is.
+        """Tell whether to apply an affine F to the sums: they are there, and wanted."""
+        moving = [value for value in node.operands if not self.streams.invariant(value)]
+        if not moving or not all(self.streams.has_sums(value) for value in moving):
+            return False
+        given = self.model.graph.resolve(node)
+        return self.wants_sums(node, moving) and keeps_sums(node, given, len(moving))
+
+    def wants_sums(self, node: Node, moving: Sequence[Value]) -> bool:
+        """Tell whether sums are asked for or all there is.
 
         Where nothing asks for sums any more, weights are read once for all steps.
         """
-        streams = self.streams
-        moving = [value for value in node.operands if not streams.invariant(value)]
-        if not moving or not all(streams.has_sums(value) for value in moving):
-            return False
-        only_there = any(streams.only_sums(value) for value in moving) and not node.op.synaptic
-        wanted = node.result in self.summed or only_there
-        return wanted and keeps_sums(node, self.model.graph.resolve(node), len(moving))
+        only_there = any(self.streams.only_sums(value) for value in moving) and not node.op.synaptic
+        return node.result in self.summed or only_there
 
     def in_sums(self, node: Node) -> None:
         """F(x(1)) + … + F(x(t)) of an affine F: its constants count t times."""
