@@ -42,6 +42,7 @@ class ModelBuilder:
         self.timed = timed
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
+        self.declared: list[onnx.ValueInfoProto] = []
         self.weights: dict[str, Array] = {}
         self.precision: np.dtype[Any] | None = None
         self._taken = set(reserved)
@@ -145,6 +146,10 @@ class ModelBuilder:
             to = helper.np_dtype_to_tensor_dtype(dtype)
             self._casts[value, dtype] = self.add("Cast", [value], to=to)
         return self._casts[value, dtype]
+
+    def declare(self, name: str, type: Type) -> None:
+        """State the shape of a result where runtimes cannot infer it."""
+        self.declared.append(value_info(name, type))
 
     def rename(self, value: str, name: str) -> None:
         """Offer a value under a further name."""

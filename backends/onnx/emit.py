@@ -80,7 +80,9 @@ def finished_model(
 ) -> onnx.ModelProto:
     """Return what was built, with its signature, opset and version."""
     return helper.make_model(
-        helper.make_graph(model.nodes, model.graph.name, inputs, outputs, model.initializers),
+        helper.make_graph(
+            model.nodes, model.graph.name, inputs, outputs, model.initializers, value_info=model.declared
+        ),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="snnc",

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from snnc.ir.types import DTYPES
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -24,6 +26,21 @@ def reduction(onnx_op: str) -> Emitter:
     return emit
 
 
+def mean(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
+    """The mean of every channel of images is a pool, which onnxruntime has for its own layout of images."""
+    if model.precision in (None, np.float32) and averages_channels(node):
+        return model.add("GlobalAveragePool", inputs)
+    return reduction("ReduceMean")(model, node, inputs)
+
+
+def averages_channels(node: Node) -> bool:
+    """Tell whether a node takes the mean over the pixels of images and keeps their axes."""
+    assert node.graph is not None
+    given, rank = node.graph.resolve(node), len(node.operands[0].type.shape)
+    pixels = rank == 4 and {axis % 4 for axis in given["axes"]} == {2, 3}
+    return pixels and bool(given["keepdims"]) and DTYPES[node.operands[0].type.dtype] == np.float32
+
+
 def cumsum(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
     attributes = model.graph.resolve(node)
     axis = model.constant(np.array(attributes["axis"], np.int64))
@@ -36,7 +53,7 @@ def cumsum(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
 
 
 EMITTERS: dict[str, Emitter] = {
-    "reduce_mean": reduction("ReduceMean"),
+    "reduce_mean": mean,
     "reduce_sum": reduction("ReduceSum"),
     "reduce_max": reduction("ReduceMax"),
     "reduce_min": reduction("ReduceMin"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from snnc.backends.onnx.spiking.blocks import averages, gated
 from snnc.backends.onnx.spiking.folding import can_fold
 from snnc.backends.onnx.spiking.neuron import SumNeuron
 from snnc.backends.onnx.spiking.streams import differences
@@ -19,7 +20,8 @@ from snnc.ir.shapes import batch_axis
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from snnc.backends.onnx.builder import ModelBuilder
+    from snnc.backends.onnx.builder import Emitter, ModelBuilder
+    from snnc.backends.onnx.spiking.blocks import Blocks
     from snnc.backends.onnx.spiking.precision import Plan
     from snnc.ir.decode import Decode
     from snnc.ir.graph import Node, Value
@@ -65,6 +67,32 @@ class Averager(Unroller):
         sums = [self.model.scale(r, t, value) for t, r in zip(self.times, averages, strict=True)]
         assert how != "last" or self.times[0] == 1, "the last step is a difference from the one before"
         return self.stacked({"mean": averages, "sum": sums, "last": differences(self.model, sums)}[how])
+
+
+class Stepper(Averager):
+    """Writes the decoded values r(t) of every stream, one step after the other, for images in blocks."""
+
+    def __init__(self, model: ModelBuilder, times: Sequence[int], plan: Plan, blocks: Blocks) -> None:
+        super().__init__(model, times, plan)
+        self.blocks = blocks
+
+    def folds(self, node: Node, moving: Sequence[Value]) -> bool:
+        return False
+
+    def emitter(self, node: Node) -> Emitter:
+        return gated if node in self.blocks.gates else super().emitter(node)
+
+    def neuron(self, node: Node) -> None:
+        each = zip(self.times, self.streams.at_steps(node.operands[0]), strict=True)
+        write = averages if node in self.blocks.neurons else averages_apart
+        self.streams.put_steps(
+            node.result, [write(self.model, node, r, t) for _, (t, r) in self.model.at_steps(each)]
+        )
+
+
+def averages_apart(model: ModelBuilder, node: Node, r: str, t: int) -> str:
+    """Return s K(t)/t, given r(t)."""
+    return SumNeuron(model, node).average(r, t)
 
 
 class Adder(Unroller):

@@ -11,7 +11,8 @@ from snnc.backends.inputs import refuse_larger_sums
 from snnc.backends.onnx.builder import ModelBuilder, value_info
 from snnc.backends.onnx.emit import EmittedModel, finished_model
 from snnc.backends.onnx.emitters import EMITTERS
-from snnc.backends.onnx.spiking.averages import Adder, Averager
+from snnc.backends.onnx.spiking.averages import Adder, Averager, Stepper
+from snnc.backends.onnx.spiking.blocks import NO_BLOCKS, in_blocks
 from snnc.backends.onnx.spiking.codebook import QUANTISERS
 from snnc.backends.onnx.spiking.precision import plan_precision
 from snnc.backends.onnx.spiking.units import in_units
@@ -45,31 +46,38 @@ def emit_spiking(
     single: bool = False,
     many: bool = False,
     times: Sequence[int] = (),
+    blocks: bool = False,
 ) -> SpikingModel:
     """Return the model that computes what the reference simulator's run of so many steps returns.
 
     Inputs in `timed` vary in time and have shape [T, N, …]. The streams of `sites` are given under the names
     `site_0`, … behind the outputs. `many`: batches will be large; where no step needs the one before, steps
     are then not joined to one batch but written one by one; `times` are the steps to answer after, of a
-    network where none needs the one before. `BackendError` names every node that cannot be written.
+    network where none needs the one before. `blocks`: for onnxruntime's CPU kernels, neurons between
+    convolutions round in the layout these have. `BackendError` names every node that cannot be written.
     """
     if steps < 1:
         raise OptionError(f"cannot write {steps} time steps", help="give at least 1")
     refuse_what_cannot_be_written(graph, steps, single=single)
     refuse_larger_sums(graph, steps)
     factors: dict[Value, float] = {}
-    apart = steps > 1 and not (sites or timed) and answers_by_averages(graph)
+    free = not (sites or timed) and answers_by_averages(graph)
+    laid = in_blocks(graph, steps) if blocks and free else NO_BLOCKS
+    if steps > 1 and 2 * len(laid.neurons) < sum(node.op.neuron for node in graph):
+        laid = NO_BLOCKS
+    averaged = bool(laid.neurons) or (free and not many and steps > 1)
     if not graph.computes_integers:
-        graph, sites, factors = in_units(graph, steps, sites, by_averages=apart and not many)
+        units, sites = in_units(graph, steps, sites, by_averages=averaged, blocks=laid)
+        graph, factors, laid = units.graph, units.factors, units.blocks
     plan = plan_precision(graph, steps, single=single)
     inputs = [value.name or "" for value in graph.inputs]
     model = ModelBuilder(graph, inputs, timed)
     site_names = [model.unique(f"site_{index}") for index in range(len(sites))]
     outputs = [model.unique(output.name) for output in graph.outputs]
-    if apart and not many:
-        unroller: Unroller = Averager(model, times or range(1, steps + 1), plan)
-    else:
-        unroller = (Adder if apart else Unroller)(model, steps, plan)
+    moments = times or range(1, steps + 1)
+    unroller = (Adder if free and steps > 1 else Unroller)(model, steps, plan)
+    if averaged:
+        unroller = Stepper(model, moments, plan, laid) if laid.neurons else Averager(model, moments, plan)
     unroller.write(graph)
     for output, name in zip(graph.outputs, outputs, strict=True):
         with model.computing(plan.answers(output.value)):

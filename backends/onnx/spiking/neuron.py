@@ -191,9 +191,11 @@ class SumNeuron(Neuron):
     def _sent(self, received: str, t: int) -> str:
         """Return K(t), given S(t)."""
         u = self.model.add("Div", [received, self.quantum]) if self.quantum else received
+        return self._rounded(self._clipped(u, t))
+
+    def _clipped(self, u: str, t: int) -> str:
         book = self.attributes["codebook"]
-        ends = [self.model.number(t * end) for end in (book.lo, book.hi)]
-        return self._rounded(self.model.add("Clip", [u, *ends]))
+        return self.model.add("Clip", [u, *(self.model.number(t * end) for end in (book.lo, book.hi))])
 
     def _rounded(self, u: str) -> str:
         return self.model.add("Floor" if self.attributes["codebook"].rounding == "floor" else "Round", [u])
@@ -214,6 +216,20 @@ class SumNeuron(Neuron):
         sent = model.add("Div", [model.rows(self._rounded(m), len(steps)), times])
         decoded = model.reshape(sent, self.current)
         decoded = decoded if plain else bounded(model, decoded, book, 1)
+        return self._output(decoded, decoded)
+
+    def average(self, r: str, t: int) -> str:
+        """Return s K(t)/t, given the decoded currents r(t)."""
+        model, factor = self.model, t / self.attributes["quantum"].astype(np.float64)
+        u = self._with_bias(r, 1)
+        if (factor != 1).any():
+            u = model.add("Mul", [u, model.constant(factor.astype(np.float32))])
+        if self.start is not None:
+            u = model.add(
+                "Add", [u, model.constant((self.start / self.attributes["quantum"]).astype(np.float32))]
+            )
+        sent = self._rounded(self._clipped(u, t))
+        decoded = sent if t == 1 else model.add("Div", [sent, model.number(t)])
         return self._output(decoded, decoded)
 
     def _times(self, u: str, steps: Sequence[int], rows: int) -> str:

@@ -49,6 +49,8 @@ CHUNK_BYTES = 2**20
 # Steps that need not wait are shared out to the cores where a stream of middle size has so many elements in
 # all; every core has weights of its own, so not where they take more bytes than this.
 SHARED_ELEMENTS, SHARED_BYTES = 2**14, 2**26
+# From so many elements in a stream of middle size on, images are worth a node per step.
+BLOCK_ELEMENTS = 2**12
 GROUP = 256  # samples to be given at once: enough to cut into chunks
 
 
@@ -115,16 +117,21 @@ class OnnxSimulator:
         samples = batch_size_of(self.graph, given)
         count = self._chunks(samples, steps)
         parts = 1 if timed or watched else self._parts(samples, steps)
+        blocks = steps == 1 or samples // count * self._typical >= BLOCK_ELEMENTS
         if parts > 1:
             cuts = [part * steps // parts for part in range(parts + 1)]
             opened = [
-                self._opened(steps, timed, self.threads // parts, times=range(start + 1, stop + 1))
+                self._opened(
+                    steps, timed, self.threads // parts, times=range(start + 1, stop + 1), blocks=blocks
+                )
                 for start, stop in pairwise(cuts)
             ]
             first, *others = (model for _, model in opened)
             return given, Way(1, opened[0][0].outputs, first, tuple(others))
         threads = 1 if count > 1 and not watched else self.threads
-        emitted, model = self._opened(steps, timed, threads, watched=watched, many=samples > count)
+        emitted, model = self._opened(
+            steps, timed, threads, watched=watched, many=samples > count, blocks=blocks
+        )
         return given, Way(count, (*emitted.outputs, *emitted.sites), model)
 
     def _parts(self, samples: int, steps: int) -> int:
@@ -162,13 +169,21 @@ class OnnxSimulator:
         watched: bool = False,
         many: bool = False,
         times: Sequence[int] = (),
+        blocks: bool = False,
     ) -> tuple[SpikingModel, RuntimeModel]:
         """Return a model of all steps or of `times`, and its session, for chunks of `many` samples or one."""
-        key = steps, timed, threads, watched, many, times
+        key = steps, timed, threads, watched, many, times, blocks
         if key not in self._models:
             sites = [node.result for node in self._spiking] if watched else []
             emitted = emit_spiking(
-                self.graph, steps, timed=timed, sites=sites, single=self.single, many=many, times=times
+                self.graph,
+                steps,
+                timed=timed,
+                sites=sites,
+                single=self.single,
+                many=many,
+                times=times,
+                blocks=blocks,
             )
             model = RuntimeModel(
                 emitted,

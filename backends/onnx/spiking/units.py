@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from snnc.backends.onnx.spiking.blocks import NO_BLOCKS, Blocks, channels_of
 from snnc.backends.onnx.spiking.codebook import table_parts
 from snnc.ir.codebooks import MultiSpike
 from snnc.ir.shapes import batch_axis, concrete
@@ -35,11 +36,21 @@ class Units:
     """Changes a graph of real numbers for a run of so many steps, `by_averages` or one after the other.
 
     `factors` says what multiplies a stream that does not lie in its own unit any more. Streams in `kept`
-    do, but for spikes.
+    do, but for spikes. Neurons of `blocks` divide by their thresholds anyway, where rounding does no harm.
     """
 
-    def __init__(self, graph: Graph, steps: int, kept: Collection[Value], *, by_averages: bool) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        steps: int,
+        kept: Collection[Value],
+        *,
+        by_averages: bool,
+        blocks: Blocks = NO_BLOCKS,
+    ) -> None:
         self.graph = graph
+        self.blocks = blocks
+        self._dividing: set[Node] = set()
         self.steps = steps
         self.by_averages = by_averages
         self.kept = frozenset(kept)
@@ -53,6 +64,7 @@ class Units:
                 self._rounded.add(node.result)
             if node.op.name == "neuron":
                 self._neuron(node)
+        self.blocks = Blocks(frozenset(self._dividing), self.blocks.gates)
 
     def _neuron(self, node: Node) -> None:
         given = self.graph.resolve(node)
@@ -61,6 +73,10 @@ class Units:
         parts = 1 if rounds else parts
         plain = all(given[name] is None for name in ("negative", "level_axis", "width", "scale"))
         if parts is None or not plain or not (power_of_two(quantum) or node.operands[0] in self._rounded):
+            return
+        if node in self.blocks.neurons:
+            self._dividing.add(node)
+            self._in_residual_units(node)
             return
         behind: list[Change] | None = []
         if self.steps > 1 and given["reset"] == "subtract" and not rounds:
@@ -75,6 +91,37 @@ class Units:
         for change in (*in_front, *behind):
             change()
         self._set_neuron(node, given, parts, sends=bool(behind))
+
+    def _in_residual_units(self, node: Node) -> None:
+        """Add up what a neuron reads in the unit of a residual connection, which is not multiplied then."""
+        (x,) = node.operands
+        total = x.node
+        for index, operand in enumerate(
+            total.operands if total is not None and total.op.name == "add" else ()
+        ):
+            found = self._scaled_images(operand)
+            if found is None or total is None or not (power_of_two(found[1]) or x in self._rounded):
+                continue
+            stream, unit = found
+            changes = self._in_front(x, 1 / unit)
+            if changes is None:
+                continue
+            for change in changes:
+                change()
+            self.graph.set_operand(total, index, stream)
+            quantum = self._tensor(node, "quantum", self.graph.resolve(node)["quantum"], 1 / unit)
+            self.graph.set_attributes(node, quantum=quantum)
+            return
+
+    def _scaled_images(self, value: Value) -> tuple[Value, Array] | None:
+        """Return the images and the factors per channel of which a value is the product, if it is one."""
+        if value.node is None or value.node.op.name != "mul":
+            return None
+        for stream, constant in (value.node.operands, value.node.operands[::-1]):
+            unit = self.graph.constant(constant)
+            if unit is not None and unit.shape == (1, channels_of(stream), 1, 1) and (unit > 0).all():
+                return stream, unit.astype(np.float64)
+        return None
 
     def _set_neuron(self, node: Node, given: dict[str, Any], parts: int, *, sends: bool) -> None:
         ones = np.ones((1,) * given["quantum"].ndim, np.float32)
@@ -217,16 +264,18 @@ HAND_ON = frozenset({"reshape", "transpose", "slice", "pad", "max_pool", "avg_po
 
 
 def in_units(
-    graph: Graph, steps: int, sites: Sequence[Value], *, by_averages: bool
-) -> tuple[Graph, Sequence[Value], dict[Value, float]]:
-    """Return a copy of the graph in units of its neurons, its own `sites`, and the factors of its streams."""
+    graph: Graph, steps: int, sites: Sequence[Value], *, by_averages: bool, blocks: Blocks = NO_BLOCKS
+) -> tuple[Units, Sequence[Value]]:
+    """Return a copy of the graph in units of its neurons, and its own `sites`."""
     copy = graph.copy()
     twins = {node.result: twin.result for node, twin in zip(graph, copy, strict=True)}
     twins |= dict(zip(graph.inputs, copy.inputs, strict=True))
     found = [twins[value] for value in sites]
-    units = Units(copy, steps, found, by_averages=by_averages)
+    nodes = dict(zip(graph, copy, strict=True))
+    twin = Blocks(*(frozenset(nodes[node] for node in group) for group in (blocks.neurons, blocks.gates)))
+    units = Units(copy, steps, found, by_averages=by_averages, blocks=twin)
     units.choose()
-    return copy, found, units.factors
+    return units, found
 
 
 def power_of_two(array: Array) -> bool:
