@@ -12,7 +12,7 @@ from snnc.backends.onnx.builder import ModelBuilder, value_info
 from snnc.backends.onnx.emit import EmittedModel, finished_model
 from snnc.backends.onnx.emitters import EMITTERS
 from snnc.backends.onnx.spiking.averages import Adder, Averager, Stepper
-from snnc.backends.onnx.spiking.blocks import NO_BLOCKS, in_blocks
+from snnc.backends.onnx.spiking.blocks import NO_BLOCKS, Blocks, in_blocks
 from snnc.backends.onnx.spiking.codebook import QUANTISERS
 from snnc.backends.onnx.spiking.precision import plan_precision
 from snnc.backends.onnx.spiking.units import in_units
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx
 
+    from snnc.backends.onnx.spiking.precision import Plan
     from snnc.ir.graph import Graph, Node, Value
 
 
@@ -62,22 +63,19 @@ def emit_spiking(
     refuse_larger_sums(graph, steps)
     factors: dict[Value, float] = {}
     free = not (sites or timed) and answers_by_averages(graph)
-    laid = in_blocks(graph, steps) if blocks and free else NO_BLOCKS
-    if steps > 1 and 2 * len(laid.neurons) < sum(node.op.neuron for node in graph):
-        laid = NO_BLOCKS
+    laid = worthwhile_blocks(graph, steps) if blocks and free else NO_BLOCKS
     averaged = bool(laid.neurons) or (free and not many and steps > 1)
     if not graph.computes_integers:
         units, sites = in_units(graph, steps, sites, by_averages=averaged, blocks=laid)
         graph, factors, laid = units.graph, units.factors, units.blocks
     plan = plan_precision(graph, steps, single=single)
-    inputs = [value.name or "" for value in graph.inputs]
-    model = ModelBuilder(graph, inputs, timed)
+    model = ModelBuilder(graph, [value.name or "" for value in graph.inputs], timed)
     site_names = [model.unique(f"site_{index}") for index in range(len(sites))]
     outputs = [model.unique(output.name) for output in graph.outputs]
-    moments = times or range(1, steps + 1)
-    unroller = (Adder if free and steps > 1 else Unroller)(model, steps, plan)
     if averaged:
-        unroller = Stepper(model, moments, plan, laid) if laid.neurons else Averager(model, moments, plan)
+        unroller: Unroller = averager(model, times or range(1, steps + 1), plan, laid)
+    else:
+        unroller = (Adder if free and steps > 1 else Unroller)(model, steps, plan)
     unroller.write(graph)
     for output, name in zip(graph.outputs, outputs, strict=True):
         with model.computing(plan.answers(output.value)):
@@ -87,19 +85,25 @@ def emit_spiking(
             model.rename(unroller.watched(value, factors.get(value, 1)), name)
     model.finish([*outputs, *site_names])
     results = [*(output.value for output in graph.outputs), *sites]
+    named = zip([*outputs, *site_names], results, strict=True)
     proto = finished_model(
         model,
-        [
-            stepped(name, value, steps if name in timed else 0)
-            for name, value in zip(inputs, graph.inputs, strict=True)
-        ],
-        [
-            stepped(name, value, len(times) or steps, plan.answers(value))
-            for name, value in zip([*outputs, *site_names], results, strict=True)
-        ],
+        [stepped(x.name or "", x, steps if x.name in timed else 0) for x in graph.inputs],
+        [stepped(name, x, len(times) or steps, plan.answers(x)) for name, x in named],
     )
     proto.metadata_props.add(key="snnc.steps", value=str(steps))
     return SpikingModel(proto, model.weights, tuple(outputs), tuple(site_names), steps)
+
+
+def worthwhile_blocks(graph: Graph, steps: int) -> Blocks:
+    """Return what is written for images in blocks: nothing where it would part the steps of other layers."""
+    laid = in_blocks(graph, steps)
+    few = 2 * len(laid.neurons) < sum(node.op.neuron for node in graph)
+    return NO_BLOCKS if few and steps > 1 else laid
+
+
+def averager(model: ModelBuilder, times: Sequence[int], plan: Plan, blocks: Blocks) -> Averager:
+    return Stepper(model, times, plan, blocks) if blocks.neurons else Averager(model, times, plan)
 
 
 def stepped(name: str, value: Value, steps: int, dtype: np.dtype[Any] | None = None) -> onnx.ValueInfoProto:
