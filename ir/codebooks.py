@@ -127,14 +127,14 @@ class MultiSpike:
         return np.clip(rounded, self.lo, self.hi, out=rounded)
 
     def _burst(self, u: Array, out: Array) -> Array:
-        clipped = np.clip(u, self.lo, self.hi)
-        quarters = np.abs(clipped) if self.lo else clipped.copy()
+        quarters = u.clip(self.lo, self.hi, out=out)
         quarters *= 4
         with np.errstate(invalid="ignore"):  # NaN has no payload; it finds some entry of the table
-            index = quarters.astype(np.int32)
-        table = bursts(max(-self.lo, self.hi)).astype(out.dtype, copy=False)
-        np.take(table, index, out=out, mode="clip")
-        return np.copysign(out, clipped, out=out) if self.lo else out
+            index = quarters.astype(np.intp)
+        if self.lo:
+            index -= 4 * self.lo
+        table = bursts_between(self.lo, self.hi).astype(out.dtype, copy=False)
+        return table.take(index, out=out, mode="clip")
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +234,13 @@ def bursts(reach: int) -> NDArray[np.float32]:
         sent[fires] += spikes
         left[fires] -= spikes
     return sent.astype(np.float32)
+
+
+@cache
+def bursts_between(lo: int, hi: int) -> NDArray[np.float32]:
+    """Return Q(u) for 4u, rounded towards zero, of 4 lo, …, 4 hi: bursts are odd in u."""
+    quarters = np.arange(4 * lo, 4 * hi + 1)
+    return np.sign(quarters).astype(np.float32) * bursts(max(-lo, hi))[np.abs(quarters)]
 
 
 @cache
