@@ -1,8 +1,11 @@
-"""Numerics of convolution: geometry of one axis, the flat column layout, and the loops around BLAS.
+"""Numerics of convolution: geometry of one axis, two layouts of the columns, and the loops around BLAS.
 
-Every sample is laid out flat with a row pitch that lets one row's zero border serve the next one. A kernel
-offset is then a constant shift of the whole flat stream, so columns are filled by a few long copies and one
-matrix product covers many samples.
+Flat: every sample is laid out flat with a row pitch that lets one row's zero border serve the next one. A
+kernel offset is then a constant shift of the whole flat stream, so columns are filled by a few long copies
+and one matrix product covers many samples.
+
+Gathered: the inputs of every output lie in a row, channels innermost. No border is multiplied, and copies
+are as long as there are channels: for many samples of small images with many channels.
 """
 
 from __future__ import annotations
@@ -26,6 +29,9 @@ Index: TypeAlias = tuple[slice, ...]
 COLUMN_BYTES = 2**20
 # What one group of samples may occupy in flat layout.
 FLAT_BYTES = 2**19
+# Gathering pays for so many channels (of more, arranging the weights takes too long), images of up to so many
+# positions and from so many rows on.
+GATHERED_CHANNELS, GATHERED_POSITIONS, GATHERED_ROWS = range(16, 257), 256, 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +127,8 @@ def convolve(x: Array, weight: Array, bias: Array | None, axes: tuple[Window, ..
         result = _pointwise(x[_beyond(slice(None, None, a.stride) for a in axes)], weight, group)
     elif group == 1 and all(a.tiles for a in axes):
         result = _patches(x, weight, axes)
+    elif group == 1 and _gathers(x, axes):
+        return _gathered(x, weight, bias, axes)
     else:
         return _sliding(x, weight, bias, axes, group)
     return result if bias is None else np.add(result, bias.reshape(-1, *(1,) * len(axes)), out=result)
@@ -144,6 +152,41 @@ def _patches(x: Array, weight: Array, axes: tuple[Window, ...]) -> Array:
     rows = split.transpose(order).reshape(batch, math.prod(a.output for a in axes), -1)
     result: Array = np.matmul(weight.reshape(len(weight), -1), rows.swapaxes(1, 2))
     return result.reshape(batch, len(weight), *(a.output for a in axes))
+
+
+def _gathers(x: Array, axes: tuple[Window, ...]) -> bool:
+    small = math.prod(a.size for a in axes) <= GATHERED_POSITIONS and x.shape[1] in GATHERED_CHANNELS
+    return small and len(x) * math.prod(a.output for a in axes) >= GATHERED_ROWS
+
+
+def _gathered(x: Array, weight: Array, bias: Array | None, axes: tuple[Window, ...]) -> Array:
+    """Return a convolution whose kernel positions overlap, from rows [*kernel, C], some samples at a time."""
+    rank, (batch, outputs) = len(axes), (len(x), len(weight))
+    rows = _rows(x, axes)
+    matrix = weight.transpose(*range(2, 2 + rank), 1, 0).reshape(-1, outputs)
+    positions = rows.shape[1 : 1 + rank]
+    result = np.empty((batch, *positions, outputs), np.result_type(x, weight))
+    step = max(1, COLUMN_BYTES // (math.prod(positions) * len(matrix) * result.itemsize))
+    for start in range(0, batch, step):
+        block = rows[start : start + step].reshape(-1, len(matrix))
+        np.matmul(block, matrix, out=result[start : start + step].reshape(-1, outputs))
+    result = np.moveaxis(result, -1, 1)
+    if bias is None:
+        return np.ascontiguousarray(result)
+    return np.add(result, bias.reshape(-1, *(1,) * rank), order="C")
+
+
+def _rows(x: Array, axes: tuple[Window, ...]) -> Array:
+    """Return what every output reads, zeros around the samples: a view [n, *outputs, *kernel, C]."""
+    batch, channels = x.shape[:2]
+    padded = np.zeros((batch, *(a.size + a.before + a.after for a in axes), channels), x.dtype)
+    inside = tuple(slice(a.before, a.before + a.size) for a in axes)
+    padded[(slice(None), *inside)] = np.moveaxis(x, 1, -1)
+    sample, *steps, item = padded.strides
+    by_output = (step * a.stride for step, a in zip(steps, axes, strict=True))
+    by_tap = (step * a.dilation for step, a in zip(steps, axes, strict=True))
+    shape = (batch, *(a.output for a in axes), *(a.kernel for a in axes), channels)
+    return np.ndarray(shape, x.dtype, padded, 0, (sample, *by_output, *by_tap, item))
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,10 @@ def test_conv_with_automatic_pads(drawn: Drawn, mode: str, seed: int) -> None:
         ((40, 16, 17, 17), (32, 16, 3, 3), {"strides": [2, 2], "pads": [1, 1, 1, 1]}),
         # One sample spans several column blocks.
         ((2, 64, 60, 60), (8, 64, 5, 5), {"pads": [2, 2, 2, 2]}),
+        # Gathered rows: with a stride and with dilation, which leaves gaps between taps.
+        ((9, 16, 15, 16), (24, 16, 3, 5), {"strides": [2, 1], "pads": [1, 0, 0, 2]}),
+        ((30, 40, 9, 8), (8, 40, 3, 3), {"dilations": [2, 1], "pads": [2, 1, 2, 1]}),
+        ((4, 16, 5, 4, 6), (8, 16, 2, 3, 3), {"pads": [0, 1, 1, 1, 1, 0]}),
         # Depthwise, patches, pointwise with a stride.
         ((5, 32, 12, 12), (32, 1, 3, 3), {"pads": [1, 1, 1, 1], "group": 32}),
         ((3, 3, 32, 32), (24, 3, 8, 8), {"strides": [8, 8]}),
