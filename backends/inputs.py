@@ -216,6 +216,12 @@ def split_batches(graph: Graph, arrays: Mapping[str, Array], group: int) -> Iter
         yield _samples(graph, arrays, start, min(start + group, total))
 
 
+def even_group(samples: int, largest: int, threads: int) -> int:
+    """Return the size of equal groups, none larger than this, as many for every thread."""
+    rounds = -(-samples // (largest * threads))
+    return max(1, -(-samples // (rounds * threads)))
+
+
 def split_evenly(graph: Graph, arrays: Mapping[str, Array], parts: int) -> Iterator[dict[str, Array]]:
     """Yield the inputs in so many groups, of the same number of samples or one more."""
     total = batch_size_of(graph, arrays)

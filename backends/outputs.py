@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from snnc.ir.errors import SnncError
-    from snnc.ir.graph import Graph
+    from snnc.ir.graph import Graph, Value
     from snnc.ir.kernel_types import Array
 
 
@@ -26,11 +26,11 @@ def check_outputs(graph: Graph, refusal: type[SnncError] = BackendError) -> None
 
 def join_batches(graph: Graph, parts: Sequence[Sequence[Array]]) -> dict[str, Array]:
     """Return per output name the decoded values [T, N, …] of all groups, given those of each group."""
-    joined = {}
-    for output, arrays in zip(graph.outputs, zip(*parts, strict=True), strict=True):
-        axis = batch_axis(output.value.type.shape)
-        if len(arrays) == 1 or axis is None:
-            joined[output.name] = arrays[0]
-        else:
-            joined[output.name] = np.concatenate(arrays, axis=axis + 1)
-    return joined
+    pairs = zip(graph.outputs, zip(*parts, strict=True), strict=True)
+    return {output.name: join_groups(output.value, arrays) for output, arrays in pairs}
+
+
+def join_groups(value: Value, arrays: Sequence[Array]) -> Array:
+    """Return what a value is at every step [T, N, …] for all samples, given that for each group of them."""
+    axis = batch_axis(value.type.shape)
+    return arrays[0] if len(arrays) == 1 or axis is None else np.concatenate(arrays, axis=axis + 1)

@@ -12,7 +12,14 @@ from snnc.backends.fast.pool import Pool
 from snnc.backends.fast.program import Code, Program
 from snnc.backends.fast.stretch import shares_cores
 from snnc.backends.fast.whole import WholeSimulator
-from snnc.backends.inputs import batch_size_of, check_run, largest_stream, split_batches, typical_stream
+from snnc.backends.inputs import (
+    batch_size_of,
+    check_run,
+    even_group,
+    largest_stream,
+    split_batches,
+    typical_stream,
+)
 from snnc.backends.outputs import check_outputs, join_batches
 from snnc.backends.reference import Run
 
@@ -132,12 +139,6 @@ class FastSimulator:
         if key not in self._codes:
             self._codes[key] = Code(self.graph, timed, watched=watched, averages=averages, threads=threads)
         return self._codes[key]
-
-
-def even_group(samples: int, largest: int, threads: int) -> int:
-    """Return the size of equal groups, none larger than this, as many for every thread."""
-    rounds = -(-samples // (largest * threads))
-    return max(1, -(-samples // (rounds * threads)))
 
 
 def even_parts(samples: int, steps: int, largest: int, threads: int, *, split: bool) -> tuple[int, int]:

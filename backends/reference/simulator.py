@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from snnc.backends.inputs import batch_size_of, check_run, largest_stream, split_batches
-from snnc.backends.outputs import check_outputs, join_batches
+from snnc.backends.inputs import batch_size_of, check_run, even_group, largest_stream, split_batches
+from snnc.backends.outputs import check_outputs, join_batches, join_groups
 from snnc.backends.reference.program import Observer, Program
 from snnc.ir.errors import OptionError, did_you_mean
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # Samples are stepped in groups whose largest stream stays about this big, so that a layer's streams stay in
 # cache from one op to the next. Measured: see benchmarks/README.md.
 GROUP_BYTES = 2**20
+# Another thread pays when its group's largest stream takes this much.
+THREAD_BYTES = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,8 @@ class Simulator:
     """Runs a graph on the CPU with numpy.
 
     Inputs are an array each, samples along the batch axis: presented anew at every step, or, with one axis
-    more in front, one value per step. The samples run in groups of at most `group`, `threads` groups at a
-    time (default: one per processor core), BLAS on one core each; a run that is watched takes one group
+    more in front, one value per step. The samples run in equal groups of at most `group`, `threads` groups
+    at a time (default: one per processor core), BLAS on one core each; a run that is watched takes one group
     after the other. The memory of a group serves the next ones.
 
     >>> from snnc.ir.text import parse_graph
@@ -103,7 +105,7 @@ class Simulator:
         names = self._recorded(record)
         # Observers and progress bars are told one group at a time.
         threads = 1 if observers or progress is not None else self.threads
-        groups = list(split_batches(self.graph, arrays, self.group))
+        groups = list(split_batches(self.graph, arrays, self._group_size(arrays, threads)))
 
         def run_group(group: dict[str, Array]) -> tuple[list[Array], Recorder]:
             recorder = Recorder(names)
@@ -123,8 +125,22 @@ class Simulator:
         with libraries().limit(limits=1, user_api="blas"):
             if threads == 1:
                 return self._collect([run_group(group) for group in groups])
-            with ThreadPoolExecutor(threads) as pool:
-                return self._collect(list(pool.map(run_group, groups)))
+            return self._collect(list(self._workers.map(run_group, groups)))
+
+    def _group_size(self, arrays: Mapping[str, Array], threads: int) -> int:
+        """Return how many samples make each of the equal groups that keep the threads busy."""
+        samples = batch_size_of(self.graph, arrays)
+        worth = samples * 4 * self._largest_stream // THREAD_BYTES
+        return even_group(samples, self.group, max(1, min(threads, worth)))
+
+    @cached_property
+    def _largest_stream(self) -> int:
+        return largest_stream(self.graph)
+
+    @cached_property
+    def _workers(self) -> ThreadPoolExecutor:
+        """Threads that wait for the next run: starting them takes longer than a small network."""
+        return ThreadPoolExecutor(self.threads)
 
     def _borrow(self, batch: int, timed: frozenset[str]) -> Program:
         """Return a program for groups of this size that nobody runs, with the memory of its last run."""
@@ -158,11 +174,13 @@ class Simulator:
 
     def _collect(self, runs: Sequence[tuple[list[Array], Recorder]]) -> Run:
         outputs = join_batches(self.graph, [decoded for decoded, _ in runs])
-        names = runs[0][1].spikes
-        spikes = {name: np.concatenate([np.stack(r.spikes[name]) for _, r in runs], axis=1) for name in names}
-        membranes = {
-            name: np.concatenate([np.stack(r.membranes[name]) for _, r in runs], axis=1) for name in names
-        }
+        recorders = [recorder for _, recorder in runs]
+        spikes, membranes = {}, {}
+        for node, name in recorders[0].names.items():
+            spikes[name] = join_groups(node.result, [np.stack(one.spikes[name]) for one in recorders])
+            if name in recorders[0].membranes:
+                steps = [np.stack(one.membranes[name]) for one in recorders]
+                membranes[name] = join_groups(node.result, steps)
         return Run(outputs, spikes, membranes)
 
 

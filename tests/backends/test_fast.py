@@ -29,8 +29,8 @@ from snnc.backends.fast.memory import Lifetime, plan
 from snnc.backends.fast.neuron import FastNeuronState
 from snnc.backends.fast.partition import Stretch, partition
 from snnc.backends.fast.program import Code
-from snnc.backends.fast.simulator import even_group
 from snnc.backends.fast.stretch import shares_cores
+from snnc.backends.inputs import even_group
 from snnc.backends.reference.program import invariant_values
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from snnc.backends.reference import Simulator
-from snnc.backends.reference.program import invariant_values, last_uses
+from snnc.backends.reference.program import Program, invariant_values, last_uses
 from snnc.ir.codebooks import Binary, MultiSpike, PowerOfTwo, Ternary
 from snnc.ir.errors import BackendError, OptionError, TypeInferenceError
 from tests.passes.build import Builder, N
@@ -210,6 +210,18 @@ def test_samples_do_not_depend_on_their_group(group: int) -> None:
         np.testing.assert_allclose(split.membranes[name], whole.membranes[name], atol=1e-6)
 
 
+def test_what_is_recorded_is_joined_along_its_batch_axis_if_it_has_one() -> None:
+    b = Builder(N, 4)
+    b("neuron", b.x, codebook=Binary(), quantum=full(0.5), name="rows")
+    turned = b("transpose", b.x, perm=(1, 0))
+    columns = b("neuron", turned, codebook=Binary(), quantum=full(0.5), name="columns")
+    graph = b.outputs(y=b("transpose", columns, perm=(1, 0)))
+    run = Simulator(graph, group=2, threads=1).run(samples(5), 3, record=["rows", "columns"])
+    assert run.spikes["columns"].shape == (3, 4, 5)
+    for found in (run.spikes, run.membranes):
+        np.testing.assert_array_equal(found["columns"].swapaxes(1, 2), found["rows"])
+
+
 def test_a_simulator_starts_every_run_afresh() -> None:
     simulator = Simulator(network(), group=3)
     first = simulator.run(samples(7), STEPS).outputs["y"]
@@ -252,6 +264,20 @@ def test_recording_an_unknown_neuron_suggests_a_known_one() -> None:
     with pytest.raises(OptionError, match="no neuron 'frist'") as caught:
         Simulator(network()).run(samples(), 1, record=["frist"])
     assert "first" in (caught.value.help or "")
+
+
+def test_threads_share_the_samples_out_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("snnc.backends.reference.simulator.THREAD_BYTES", 3 * 4 * 4)  # three samples
+
+    class Told(Simulator):
+        def _make_program(self, batch: int, timed: frozenset[str]) -> Program:
+            sizes.append(batch)
+            return super()._make_program(batch, timed)
+
+    for group, threads, expected in ((100, 1, [7]), (100, 2, [3, 4]), (100, 9, [3, 4]), (2, 3, [1, 2])):
+        sizes: list[int] = []
+        Told(network(), group=group, threads=threads).run(samples(7), 1)
+        assert sorted(set(sizes)) == expected
 
 
 def test_threads_change_nothing() -> None:
