@@ -18,7 +18,7 @@ from snnc.ir.shapes import Batch, Shape, show_shape
 from snnc.ir.types import DTYPES, SpikeType, TensorType
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from snnc.ir.kernel_types import Array
     from snnc.ir.op import Infer, Kernel
@@ -55,9 +55,16 @@ def clip(x: Array, *, low: float | None, high: float | None) -> Array:
 
 @ieee
 def sigmoid(x: Array) -> Array:
-    # exp(x) / (1 + exp(x)) where x < 0, so that neither exponential overflows.
-    result: Array = np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x)))
-    return result
+    y = _one_and_exponential(x)
+    return np.divide(1, y, out=y)
+
+
+def _one_and_exponential(x: Array) -> Array:
+    """Return 1 + exp(-x); where that overflows, whatever is divided by it is 0."""
+    y = np.negative(x, out=np.empty_like(x))
+    np.exp(y, out=y)
+    y += 1
+    return y
 
 
 def hard_sigmoid(x: Array, *, alpha: float, beta: float) -> Array:
@@ -78,27 +85,36 @@ ERF_DENOMINATOR = (
     -1.45660718464996e-05, -2.13374055278905e-04, -1.68282697438203e-03, -7.37332916720468e-03,
     -1.42647390514189e-02,
 )  # fmt: skip
-BLOCK = 2**14  # elements whose intermediates stay in the cache
+BLOCK = 2**15  # elements whose intermediates stay in the cache
 
 
-def erf(x: Array) -> Array:
+def in_blocks(function: Callable[[Array], Array], x: Array) -> Array:
+    """Return a function of every element, some elements at a time."""
     flat = x.reshape(-1)
     result = np.empty_like(flat)
     for start in range(0, flat.size, BLOCK):
-        part = slice(start, start + BLOCK)
-        z = np.clip(flat[part], -4, 4)
-        square = z * z
-        z *= _polynomial(ERF_NUMERATOR, square)
-        z /= _polynomial(ERF_DENOMINATOR, square)
-        np.clip(z, -1, 1, out=result[part])
+        result[start : start + BLOCK] = function(flat[start : start + BLOCK])
     return result.reshape(x.shape)
 
 
+def erf(x: Array) -> Array:
+    return in_blocks(_erf, x)
+
+
+def _erf(x: Array) -> Array:
+    z = x.clip(-4, 4)
+    square = z * z
+    z *= _polynomial(ERF_NUMERATOR, square)
+    z /= _polynomial(ERF_DENOMINATOR, square)
+    return z.clip(-1, 1, out=z)
+
+
 def _polynomial(coefficients: Sequence[float], x: Array) -> Array:
-    result = np.full_like(x, coefficients[0])
-    for coefficient in coefficients[1:]:
-        result *= x
+    result = x * coefficients[0]
+    for coefficient in coefficients[1:-1]:
         result += coefficient
+        result *= x
+    result += coefficients[-1]
     return result
 
 
@@ -106,15 +122,21 @@ def _polynomial(coefficients: Sequence[float], x: Array) -> Array:
 def gelu(x: Array, *, approximate: str) -> Array:
     if approximate == "tanh":
         return x * (0.5 + 0.5 * np.tanh((x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)))
-    y = erf(x * math.sqrt(0.5))
+    return in_blocks(_gelu, x)
+
+
+def _gelu(x: Array) -> Array:
+    y = _erf(x * math.sqrt(0.5))
     y += 1
     y *= x
     y *= 0.5
     return y
 
 
+@ieee
 def silu(x: Array) -> Array:
-    return x * sigmoid(x)
+    y = _one_and_exponential(x)
+    return np.divide(x, y, out=y)
 
 
 @ieee

@@ -7,6 +7,7 @@ positions outside the input are padding. Both pools work one axis after the othe
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,20 +74,44 @@ def windows(
     shape: Ints, *, kernel: Ints, strides: Ints, pads: Ints, dilations: Ints, ceil: bool
 ) -> tuple[Window, ...]:
     """Return the window of every spatial axis; empty strides and dilations are ones, empty pads zeros."""
+    return _windows(tuple(shape[2:]), tuple(kernel), tuple(strides), tuple(pads), tuple(dilations), ceil)
+
+
+@lru_cache(maxsize=256)  # a small pool takes about as long as describing it
+def _windows(
+    sizes: Ints, kernel: Ints, strides: Ints, pads: Ints, dilations: Ints, ceil: bool
+) -> tuple[Window, ...]:
     rank = len(kernel)
     strides, dilations, pads = strides or (1,) * rank, dilations or (1,) * rank, pads or (0,) * 2 * rank
     return tuple(
-        Window(2 + i, shape[2 + i], kernel[i], strides[i], pads[i], pads[rank + i], dilations[i], ceil)
+        Window(2 + i, sizes[i], kernel[i], strides[i], pads[i], pads[rank + i], dilations[i], ceil)
         for i in range(rank)
     )
 
 
+@lru_cache(maxsize=256)
+def taps_of(window: Window) -> tuple[tuple[slice, slice], ...]:
+    return tuple(window.taps())
+
+
+@lru_cache(maxsize=256)
+def counts_of(axes: tuple[Window, ...], include_pad: bool) -> Array:
+    """Return how many taps count towards the average at each output position, [*outputs]."""
+    count: Array = np.ones(())
+    for window in axes:
+        count = np.multiply.outer(count, window.counts(include_pad))
+    return count
+
+
 def slide(ufunc: np.ufunc, x: Array, window: Window, initial: float) -> Array:
-    """Return the ufunc's reduction of every window along one axis, starting from `initial`."""
+    """Return the ufunc's reduction of every window along one axis; `initial` where there is nothing."""
     lead = (slice(None),) * window.axis
-    shape = (*x.shape[: window.axis], window.outputs, *x.shape[window.axis + 1 :])
-    result = np.full(shape, initial, x.dtype)
-    for outputs, inputs in window.taps():
+    taps, count = taps_of(window), window.outputs
+    if taps and taps[0][0] == slice(0, count):
+        result, taps = x[(*lead, taps[0][1])].copy(), taps[1:]
+    else:
+        result = np.full((*x.shape[: window.axis], count, *x.shape[window.axis + 1 :]), initial, x.dtype)
+    for outputs, inputs in taps:
         part = result[(*lead, outputs)]
         ufunc(part, x[(*lead, inputs)], out=part)
     return result
@@ -109,11 +134,10 @@ def avg_pool(
     ceil: bool,
     count_include_pad: bool,
 ) -> Array:
-    count: Array = np.ones(())
-    for window in windows(x.shape, kernel=kernel, strides=strides, pads=pads, dilations=dilations, ceil=ceil):
+    axes = windows(x.shape, kernel=kernel, strides=strides, pads=pads, dilations=dilations, ceil=ceil)
+    for window in axes:
         x = slide(np.add, x, window, 0)
-        count = np.multiply.outer(count, window.counts(count_include_pad))
-    x /= count.astype(x.dtype)
+    x /= counts_of(axes, count_include_pad).astype(x.dtype)
     return x
 
 
