@@ -200,6 +200,12 @@ def largest_stream(graph: Graph) -> int:
     return max((per_sample(s) for s in shapes if any(isinstance(d, Batch) for d in s)), default=1)
 
 
+def mean_stream(graph: Graph) -> float:
+    """Return how many elements a stream has for one sample on average."""
+    shapes = [node.result.type.shape for node in graph]
+    return statistics.fmean([per_sample(s) for s in shapes if batch_axis(s) is not None] or [1])
+
+
 def typical_stream(graph: Graph) -> int:
     """Return the elements of a sample in the stream of middle size among those with a batch axis."""
     shapes = [node.result.type.shape for node in graph if node.op.neuron] or [

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from snnc.backends.inputs import batch_size_of, check_run, even_group, largest_stream, split_batches
+from snnc.backends.inputs import batch_size_of, check_run, even_group, mean_stream, split_batches
 from snnc.backends.outputs import check_outputs, join_batches, join_groups
 from snnc.backends.reference.program import Observer, Program
 from snnc.ir.errors import OptionError, did_you_mean
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from snnc.ir.graph import Graph, Node
     from snnc.ir.kernel_types import Array
 
-# Samples are stepped in groups whose largest stream stays about this big, so that a layer's streams stay in
+# Samples are stepped in groups whose streams are about this big on average, so that a layer's streams stay in
 # cache from one op to the next. Measured: see benchmarks/README.md.
-GROUP_BYTES = 2**20
-# Another thread pays when its group's largest stream takes this much.
-THREAD_BYTES = 2**16
+GROUP_BYTES = 2**19
+# Another thread pays when its group's streams take this much on average.
+THREAD_BYTES = 2**15
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +130,12 @@ class Simulator:
     def _group_size(self, arrays: Mapping[str, Array], threads: int) -> int:
         """Return how many samples make each of the equal groups that keep the threads busy."""
         samples = batch_size_of(self.graph, arrays)
-        worth = samples * 4 * self._largest_stream // THREAD_BYTES
+        worth = int(samples * 4 * self._mean_stream) // THREAD_BYTES
         return even_group(samples, self.group, max(1, min(threads, worth)))
 
     @cached_property
-    def _largest_stream(self) -> int:
-        return largest_stream(self.graph)
+    def _mean_stream(self) -> float:
+        return mean_stream(self.graph)
 
     @cached_property
     def _workers(self) -> ThreadPoolExecutor:
@@ -191,5 +191,5 @@ def libraries() -> ThreadpoolController:
 
 
 def default_group(graph: Graph) -> int:
-    """Return how many samples to step together: as many as keep the largest stream in cache."""
-    return max(1, GROUP_BYTES // (4 * largest_stream(graph)))
+    """Return how many samples to step together: as many as keep most streams in cache."""
+    return max(1, int(GROUP_BYTES / (4 * mean_stream(graph))))
