@@ -74,12 +74,13 @@ def windows(
     shape: Ints, *, kernel: Ints, strides: Ints, pads: Ints, dilations: Ints, ceil: bool
 ) -> tuple[Window, ...]:
     """Return the window of every spatial axis; empty strides and dilations are ones, empty pads zeros."""
-    return _windows(tuple(shape[2:]), tuple(kernel), tuple(strides), tuple(pads), tuple(dilations), ceil)
+    sizes, dilations = tuple(shape[2:]), tuple(dilations)
+    return _windows(sizes, tuple(kernel), tuple(strides), tuple(pads), dilations=dilations, ceil=ceil)
 
 
 @lru_cache(maxsize=256)  # a small pool takes about as long as describing it
 def _windows(
-    sizes: Ints, kernel: Ints, strides: Ints, pads: Ints, dilations: Ints, ceil: bool
+    sizes: Ints, kernel: Ints, strides: Ints, pads: Ints, *, dilations: Ints, ceil: bool
 ) -> tuple[Window, ...]:
     rank = len(kernel)
     strides, dilations, pads = strides or (1,) * rank, dilations or (1,) * rank, pads or (0,) * 2 * rank
