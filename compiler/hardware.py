@@ -10,8 +10,10 @@ from snnc.passes.choose_thresholds import ChooseThresholds
 from snnc.passes.dce import Dce
 from snnc.passes.fit import Fit
 from snnc.passes.fuse_batch_norm import FuseBatchNorm
+from snnc.passes.fuse_factors import FuseFactors
 from snnc.passes.insert_neurons import InsertNeurons
 from snnc.passes.integerise import Integerise
+from snnc.passes.neurons_before_reshapes import NeuronsBeforeReshapes
 from snnc.passes.quantise_weights import QuantiseWeights
 from snnc.passes.tie_residuals import TieResiduals
 
@@ -41,7 +43,7 @@ class Machine:
         for one in passes:
             if isinstance(one, InsertNeurons) and one.codebook == "multi":
                 bits = min(levels or self.payload_bits, self.payload_bits)
-                found.append(replace(one, levels=bits, rounding="nearest"))
+                found += [replace(one, levels=bits, rounding="nearest"), NeuronsBeforeReshapes()]
             elif isinstance(one, ChooseThresholds):
                 found += [replace(one, balanced=False, headroom=None), TieResiduals()]
             else:
@@ -59,6 +61,8 @@ class Machine:
             FuseBatchNorm(),
             # What no weight took; a host can compute it, and neurons of one sum may differ in its sign.
             *(() if host_nodes else (FuseBatchNorm(into="thresholds"),)),
+            # One kernel per layer: no real number between a sum and its neuron.
+            *(() if self.payload_bits is None else (FuseFactors(),)),
             QuantiseWeights(bits=self.weight_bits, width=self.width, exponents=exponents, per=per),
             Integerise(width=self.width, bits=self.weight_bits, host_nodes=host_nodes),
             Dce(),

@@ -13,9 +13,11 @@ from snnc.passes.expectation_compensation import ExpectationCompensation
 from snnc.passes.fit import Fit
 from snnc.passes.fold_pooling import FoldPooling
 from snnc.passes.fuse_batch_norm import FuseBatchNorm
+from snnc.passes.fuse_factors import FuseFactors
 from snnc.passes.identity_neurons import IdentityNeurons
 from snnc.passes.insert_neurons import InsertNeurons
 from snnc.passes.integerise import Integerise
+from snnc.passes.neurons_before_reshapes import NeuronsBeforeReshapes
 from snnc.passes.normalise_thresholds import NormaliseThresholds
 from snnc.passes.quantise_weights import QuantiseWeights
 from snnc.passes.raise_patterns import RaisePatterns
@@ -32,6 +34,7 @@ BUILTIN: tuple[type[Pass], ...] = (
     RaisePatterns,
     RaiseQuantisers,
     FuseBatchNorm,
+    FuseFactors,
     FoldPooling,
     SetCoding,
     InsertNeurons,
@@ -40,6 +43,7 @@ BUILTIN: tuple[type[Pass], ...] = (
     TieResiduals,
     AllocateLevels,
     CorrectCharges,
+    NeuronsBeforeReshapes,
     NormaliseThresholds,
     ExpandLevels,
     IdentityNeurons,

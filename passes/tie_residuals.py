@@ -29,7 +29,8 @@ class TieResiduals(Pass):
     floor(u + 1/2) for Q this is floor(W x / q + 1/2) + k, clipped: the branch can be rounded by itself, to 8
     bits, which saturate at no loss where payloads are at most `largest`. The quantum is the largest of the
     stream, coarsened to so few payloads. floor(u + 1/2), half a quantum of charge, differs from rounding to
-    the nearest in halves alone. Only multi neurons that round to the nearest and have a threshold from
+    the nearest in halves alone. Payloads -`largest` … `largest` begin one lower, where bytes saturate by
+    themselves. Only multi neurons that round to the nearest and have a threshold from
     choose-thresholds change; residual streams of signed neurons keep their quanta.
     """
 
@@ -56,6 +57,8 @@ class TieResiduals(Pass):
                 name = f"{given['site'] or 'residual'}.quantum"
                 stored = graph.add_tensor(name, (ties.quantum(node) * share).astype(np.float32))
                 rewriter.set_attributes(node, quantum=stored, scale=stored, unit=stored)
+            elif codebook.lo == -codebook.hi == -self.largest:
+                codebook = replace(codebook, lo=-self.largest - 1)
             rewriter.set_attributes(node, codebook=codebook, initial=0.5)
         return rewriter.changed
 

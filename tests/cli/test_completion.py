@@ -38,7 +38,7 @@ def completions(line: str) -> list[str]:
         ("snnc compile --coding d", ["differential"]),
         ("snnc compile mod", ["<file>"]),
         ("snnc compile m.onnx --calibration d", ["<file>"]),
-        ("snnc compile -p fuse", ["fuse-batch-norm"]),
+        ("snnc compile -p fuse-b", ["fuse-batch-norm"]),
         ("snnc opt n.sir -p simplify,dc", ["simplify,dce"]),
         ("snnc opt n.sir -p dce,choose-thresholds{ru", ["dce,choose-thresholds{rule="]),
         ("snnc opt n.sir -p choose-thresholds{rule=max,per", ["choose-thresholds{rule=max,percentile=",

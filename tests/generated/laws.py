@@ -27,9 +27,11 @@ from snnc.passes.dce import Dce
 from snnc.passes.expand_levels import ExpandLevels
 from snnc.passes.fold_pooling import FoldPooling
 from snnc.passes.fuse_batch_norm import FuseBatchNorm
+from snnc.passes.fuse_factors import FuseFactors
 from snnc.passes.identity_neurons import IdentityNeurons, replace_neuron
 from snnc.passes.insert_neurons import InsertNeurons
 from snnc.passes.manager import PassManager
+from snnc.passes.neurons_before_reshapes import NeuronsBeforeReshapes
 from snnc.passes.rewriter import Rewriter
 from snnc.passes.tie_residuals import TieResiduals
 from tests.generated.backends import assert_backends_agree
@@ -224,8 +226,10 @@ def pipeline(method: str, coding: Coding) -> list[Pass]:
         passes.append(replace(pass_, rounding="nearest") if nearest else pass_)
         if isinstance(pass_, FuseBatchNorm):
             passes.append(FoldPooling())
+        if isinstance(pass_, InsertNeurons):
+            passes.append(NeuronsBeforeReshapes())
         if isinstance(pass_, ChooseThresholds):
-            passes += [AllocateLevels(), AllocateLevels(unit_spikes=1.0), TieResiduals()]
+            passes += [AllocateLevels(), AllocateLevels(unit_spikes=1.0), TieResiduals(), FuseFactors()]
             passes += [CorrectCharges(steps=2)] if coding == "rate" else []
     return [*passes, ExpandLevels(), Dce(), IdentityNeurons()]
 
