@@ -275,6 +275,10 @@ class ModelBuilder:
         self._reshaped[result] = x
         return result
 
+    def before_reshape(self, x: str) -> str:
+        """Return what was reshaped to x, or x."""
+        return self._reshaped.get(x, x)
+
     def rows(self, x: str, count: int) -> str:
         """Reshape to so many rows."""
         x = self._reshaped.get(x, x)

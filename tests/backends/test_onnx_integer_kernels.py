@@ -271,15 +271,15 @@ def digits() -> Graph:
 
 
 def test_the_digits_network_runs_on_integer_kernels(digits: Graph) -> None:
-    """All neurons behind one synapse, and both residual connections; pooled sums have too many thresholds."""
+    """All neurons behind one synapse, pooling among these, and both residual connections."""
     plan = plan_bytes(digits, 1)
-    assert len(plan.fused) == 7
+    assert len(plan.fused) == 8
     assert sum(fused.skip is not None for fused in plan.fused.values()) == 2
     images = np.asarray(np.load(DIGITS / "digits_test.npz")["x"][:40], np.float32) / 16
     for steps in (1, 3):
         assert_identical(digits, {"image": images}, steps)
     kinds = [node.op_type for node in emit_spiking(digits, 1).model.graph.node]
-    assert kinds.count("QLinearConv") == 7
+    assert kinds.count("QLinearConv") == 8
     assert "Conv" not in kinds
 
 

@@ -14,6 +14,7 @@ from snnc.backends.onnx.emitters import EMITTERS
 from snnc.backends.onnx.spiking.averages import Adder, Averager, Stepper
 from snnc.backends.onnx.spiking.blocks import NO_BLOCKS, Blocks, in_blocks
 from snnc.backends.onnx.spiking.codebook import QUANTISERS
+from snnc.backends.onnx.spiking.host_units import host_in_units
 from snnc.backends.onnx.spiking.precision import plan_precision
 from snnc.backends.onnx.spiking.units import in_units
 from snnc.backends.onnx.spiking.unroll import STATEFUL, Unroller
@@ -57,8 +58,6 @@ def emit_spiking(
     network where none needs the one before. `blocks`: for onnxruntime's CPU kernels, neurons between
     convolutions round in the layout these have. `BackendError` names every node that cannot be written.
     """
-    if steps < 1:
-        raise OptionError(f"cannot write {steps} time steps", help="give at least 1")
     refuse_what_cannot_be_written(graph, steps, single=single)
     refuse_larger_sums(graph, steps)
     factors: dict[Value, float] = {}
@@ -68,6 +67,8 @@ def emit_spiking(
     if not graph.computes_integers:
         units, sites = in_units(graph, steps, sites, by_averages=averaged, blocks=laid)
         graph, factors, laid = units.graph, units.factors, units.blocks
+    elif single:
+        graph, sites = host_in_units(graph, steps, sites)
     plan = plan_precision(graph, steps, single=single)
     model = ModelBuilder(graph, [value.name or "" for value in graph.inputs], timed)
     site_names = [model.unique(f"site_{index}") for index in range(len(sites))]
@@ -117,6 +118,8 @@ def stepped(name: str, value: Value, steps: int, dtype: np.dtype[Any] | None = N
 
 def refuse_what_cannot_be_written(graph: Graph, steps: int = 1, *, single: bool = False) -> None:
     """Raise `BackendError` with everything in the graph that this backend has no ONNX for."""
+    if steps < 1:
+        raise OptionError(f"cannot write {steps} time steps", help="give at least 1")
     if graph.coding != "rate":
         raise BackendError(
             f"the ONNX backend writes networks in rate coding, not in {graph.coding} coding",

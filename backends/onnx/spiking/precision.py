@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from snnc.backends.onnx.spiking.eight_bits import BYTE, MOVES, Bytes, plan_bytes
+from snnc.backends.onnx.spiking.byte_kernels import MOVES, byte_of_zero, sends_whole
+from snnc.backends.onnx.spiking.eight_bits import BYTE, Bytes, plan_bytes
 from snnc.backends.onnx.spiking.exact import Digits
+from snnc.backends.onnx.spiking.requantise import rescaled_neuron
 from snnc.backends.reference.state import starting_membrane
 from snnc.ir.codebooks import MultiSpike, PowerOfTwo
 from snnc.ir.op import computes_integers
@@ -111,14 +113,32 @@ class Planner:
             given = self.graph.resolve(node)
             if self._whole(node):
                 self.ranges[node.result] = self._range(node, given)
+            if node.op.name == "neuron":
+                self._rescale(node, given)
             precision = self._precision(node, given)
             self.plan.carries[node.result] = self._carrier(node, precision)
             bytes_ = self.plan.bytes
             if node.result in bytes_.zeros:
                 self.plan.carries[node.result] = BYTE
-            kernels = (bytes_.fused, bytes_.products, bytes_.encoders)
-            raw = any(node in kernel for kernel in kernels) or is_moved(node, bytes_)
+            raw = bytes_.writes(node) or is_moved(node, bytes_)
             self.plan.computes[node] = None if raw else precision
+
+    def _rescale(self, node: Node, given: Mapping[str, Any]) -> None:
+        """Send bytes where rounding one product decides the payload of a single step, as in QLinearConv."""
+        bytes_, (x,) = self.plan.bytes, node.operands
+        once = self.steps == 1 or given["reset"] == "restart"
+        zero, known = byte_of_zero(node.result), self.ranges.get(x, ANY)
+        if bytes_.writes(node) or not once or zero is None or not sends_whole(node, given):
+            return
+        if self.plan.carries.get(x) != SINGLE:
+            return
+        limit = 2 ** (given["width"] - 1) if given["width"] else EXACT
+        if membrane_bound(given, known, 1) >= min(limit, EXACT):
+            return
+        found = rescaled_neuron(given, zero, (known.lo, known.hi))
+        if found is not None:
+            bytes_.rescaled[node] = found
+            bytes_.zeros[node.result] = zero
 
     def _whole(self, node: Node) -> bool:
         """Tell whether a node's result is whole numbers that are computed with."""

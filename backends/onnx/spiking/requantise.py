@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from snnc.ir.codebooks import Binary, MultiSpike
+from snnc.ir.ops.neuron import whole_start
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from snnc.ir.codebooks import Codebook
     from snnc.ir.kernel_types import Array
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 # Factors this many steps of single precision around the quotient are tried, and sums one beside the shift.
 FACTOR_STEPS = 8
 SHIFTS = (0, 1, -1)
+EXACT = 2**24  # whole numbers up to here are exact in single precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,26 @@ def find_rescaling(edges: Array, first: int, quantum: Array, bounds: tuple[Array
             if not open_.any():
                 return Rescaling(factor, shift)
     return None
+
+
+def rescaled_neuron(given: Mapping[str, Any], zero: int, bounds: tuple[int, int]) -> Rescaling | None:
+    """Return the factors and shifts of a neuron of one step whose sums lie within bounds, in the shape of its
+    parameters: the byte k + zero is round(factor (S + shift)).
+    """
+    bias = np.zeros(1, np.int64) if given["bias"] is None else given["bias"]
+    quantum, added = np.broadcast_arrays(given["quantum"].astype(np.int64), bias + whole_start(given))
+    edges = payload_edges(given["codebook"], quantum.reshape(-1))
+    if edges is None or quantum.min() <= 0:
+        return None
+    whole, ends = (
+        edges - added.reshape(-1, 1).astype(np.int64),
+        [np.full(quantum.size, end) for end in bounds],
+    )
+    first = given["codebook"].payload.lo + 1 + zero
+    found = find_rescaling(whole, first, quantum.reshape(-1).astype(np.float64), (ends[0], ends[1]))
+    if found is None or np.abs(found.shift).max() + max(-bounds[0], bounds[1]) > EXACT:
+        return None
+    return Rescaling(found.factor.reshape(quantum.shape), found.shift.reshape(quantum.shape))
 
 
 def candidates(nearest: Array) -> Iterator[Array]:

@@ -133,12 +133,13 @@ class Units:
             self.factors[node.result] = parts
         self.graph.set_attributes(node, **changes)
 
-    def _multiply(self, node: Node, factor: Array) -> None:
-        """Multiply what a neuron reads."""
-        (x,) = node.operands
+    def _multiply(self, node: Node, factor: Array, index: int = 0) -> None:
+        """Multiply what a node reads."""
+        x = node.operands[index]
         factor = factor.astype(DTYPES[x.type.dtype])
         constant = self.graph.constant_value(factor, "factor", node, node.origin)
-        self.graph.set_operand(node, 0, self.graph.insert(node, "mul", [x, constant], origin=node.origin))
+        product = self.graph.insert(node, "mul", [x, constant], origin=node.origin)
+        self.graph.set_operand(node, index, product)
 
     def _rounds(self, node: Node) -> bool:
         """Tell whether a node's result has rounding errors for certain."""
@@ -256,7 +257,7 @@ IN_FRONT: dict[str, Rule] = {
     "layer_norm": Units.layer_norm,
     "add": Units.total,
     "sub": Units.total,
-    "mul": Units.product,
+    "mul": lambda units, node, factor: units.product(node, factor),
     "reshape": Units.reshaped,
     "transpose": Units.transposed,
 }

@@ -13,7 +13,16 @@ from snnc.backends.onnx.emitters.synapse import conv, linear
 from snnc.backends.onnx.spiking.exact import DOUBLE_EMITTERS, EXACT_EMITTERS, synapse_in_digits
 from snnc.backends.onnx.spiking.expectation import Expectation, means
 from snnc.backends.onnx.spiking.folding import can_fold
-from snnc.backends.onnx.spiking.integer_kernels import MOVED, encoded, integer_product, requantised
+from snnc.backends.onnx.spiking.integer_kernels import (
+    MOVED,
+    Product,
+    encoded,
+    integer_product,
+    requantised,
+    rescaled,
+    scaled_product,
+    shared_sums,
+)
 from snnc.backends.onnx.spiking.neuron import Lif, Neuron, SumNeuron, delay
 from snnc.backends.onnx.spiking.precision import DOUBLE, is_moved
 from snnc.backends.onnx.spiking.streams import Streams, differences, prefix_sums
@@ -202,17 +211,36 @@ class Unroller:
         bytes_ = self.plan.bytes
         if node in bytes_.absorbed:
             return
-        if node in bytes_.fused:
-            fused = bytes_.fused[node]
-            sources = fused.sources
-            zeros = [bytes_.zeros[value] for value in sources]
-            self.every_step(node, partial(requantised, self.model, node, fused, zeros), sources)
-        elif node in bytes_.encoders:
-            self.every_step(node, partial(encoded, bytes_.zeros[node.result], self.model, node))
+        if bytes_.writes(node) and node not in bytes_.products:
+            self.bytes(node)
         elif node.op.name in STATEFUL:
             STATEFUL[node.op.name](self, node)
         else:
             (self.expectation if node.expect else self.pure)(node)
+
+    def bytes(self, node: Node) -> None:
+        """A kernel of bytes: what lies in front of it, or behind, may be part of it."""
+        model, bytes_ = self.model, self.plan.bytes
+        zeros, sources = bytes_.zeros, node.operands
+        write: Callable[[Sequence[str]], str]
+        if node in bytes_.fused:
+            fused = bytes_.fused[node]
+            sources = fused.sources
+            write = partial(requantised, model, node, fused, [zeros[value] for value in sources])
+        elif node in bytes_.scaled:
+            synapse = bytes_.scaled[node]
+            sources = synapse.operands
+            product = Product(synapse, zeros[sources[0]], model.graph.resolve(node)["scale"])
+            write = partial(scaled_product, product, model, node)
+        elif node in bytes_.shared:
+            write = partial(shared_sums, zeros[sources[0]], bytes_.shared[node], model, node)
+        elif node in bytes_.rescaled:
+            write = partial(rescaled, bytes_.rescaled[node], zeros[node.result], model, node)
+        elif node in bytes_.written:
+            write = first
+        else:
+            write = partial(encoded, zeros[node.result], model, node)
+        self.every_step(node, write, sources)
 
     # Inputs and outputs.
 
@@ -258,6 +286,10 @@ class Unroller:
             return self.stacked(self.streams.at_steps(value))
         sums = self.sums(value)
         return self.stacked(sums if how == "sum" else means(self.model, sums, value))
+
+
+def first(inputs: Sequence[str]) -> str:
+    return inputs[0]
 
 
 def wanted_stepwise(graph: Graph) -> set[Value]:
