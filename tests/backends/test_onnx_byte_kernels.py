@@ -180,3 +180,47 @@ def test_the_threshold_of_a_hosts_neuron_is_taken_into_what_is_in_front() -> Non
         np.testing.assert_allclose(array, wanted, atol=0.02 * float(np.abs(wanted).max()))
     products = [node for node in emitted.model.graph.node if node.op_type in ("Mul", "Div")]
     assert [node.input[0].split(":")[-1] for node in products] == ["Sigmoid", "Gelu"]
+
+
+def test_a_host_rounds_between_convolutions_in_their_layout() -> None:
+    """Behind a function, and behind a gate; the payloads are those of a quantiser. Not in front of bytes."""
+    net = Narrow("images", 2)
+    k = net.encode(net.input(3, 9, 9), MultiSpike(-128, 127))
+
+    def fires(current: Value) -> Value:
+        scale = net.random.uniform(1e-3, 2e-3, 16).astype(np.float32)
+        active = net.add("silu", net.add("dequantise", current, scale=scale, axis=1))
+        mean = net.add("reduce_mean", active, axes=(2, 3), keepdims=True)
+        gated = net.add("mul", active, net.add("sigmoid", mean))
+        quantum = net.random.uniform(0.02, 0.05, (1, 16, 1, 1)).astype(np.float32)
+        return net.add("neuron", gated, codebook=SIGNED, quantum=quantum, initial=0.5)
+
+    first = fires(net.synapse("conv", k, 16, 3, 3, 3, bias=99, pads=(1,) * 4))
+    second = fires(net.synapse("conv", first, 16, 1, 3, 3, bias=99, group=16))
+    current = net.synapse("conv", second, 5, 16, 1, 1)
+    sent = net.add(
+        "neuron",
+        current,
+        codebook=SIGNED,
+        quantum=np.full((1, 5, 1, 1), 999, np.int32),
+        initial=0.5,
+        width=24,
+    )
+    net.answer(sent)
+    graph = net.done()
+    blocks = plan_precision(graph, 1, single=True, blocks=True).bytes.blocks
+    assert [node.result for node in blocks.neurons] == [first]
+    assert first.node is not None
+    assert [node.result for node in blocks.gates] == [first.node.operands[0]]
+    assert not plan_precision(graph, 1, single=True).bytes.blocks.neurons
+    assert not plan_precision(graph, 1, blocks=True).bytes.blocks.neurons
+
+    inputs, payloads = {"x": samples(graph, 3)}, []
+    for in_blocks in (True, False):
+        emitted = emit_spiking(graph, 1, sites=[first, second], single=True, blocks=in_blocks)
+        model = RuntimeModel(emitted, "spiking", threads=1, packed=True, integers=True)
+        payloads.append(model.run(emitted.sites, inputs))
+    for one, other in zip(*payloads, strict=True):
+        assert len(np.unique(one)) > 20
+        assert np.abs(one - other).max() <= 1
+        assert (one != other).mean() < 0.01

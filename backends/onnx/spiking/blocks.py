@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from snnc.backends.onnx.builder import ModelBuilder
+    from snnc.backends.onnx.spiking.eight_bits import Bytes
     from snnc.ir.graph import Graph, Node, Value
 
     # Whether a node's result lies in blocks, given its attributes and the streams that do.
@@ -65,6 +66,45 @@ def in_blocks(graph: Graph, steps: int) -> Blocks:
             continue
         kept.add(node.result)
     return Blocks(frozenset(neurons), frozenset(gates))
+
+
+def blocks_of_host(graph: Graph, bytes_: Bytes) -> Blocks:
+    """Return what a host in single precision computes in one step for images in blocks."""
+    kept: set[Value] = set()
+    neurons, gates = set(), set()
+    for node in graph:
+        given, rule = graph.resolve(node), HOST_RULES.get(node.op.name)
+        if node in bytes_.encoders:
+            if node.operands[0] in kept and divides_channels(node, given) and feeds_images(node, bytes_):
+                neurons.add(node)
+        elif bytes_.writes(node) or node in bytes_.absorbed or not is_image(node.result):
+            continue
+        elif node.op.name == "mul" and gates_image(node, kept):
+            gates.add(node)
+            kept.add(node.result)
+        elif rule is not None and rule(node, given, kept):
+            kept.add(node.result)
+    read = {node.operands[0] for node in neurons}
+    return Blocks(frozenset(neurons), frozenset(node for node in gates if node.result in read))
+
+
+def feeds_images(node: Node, bytes_: Bytes) -> bool:
+    """Tell whether nothing but convolutions of real numbers reads a node."""
+    users = node.result.users
+    return all(user.op.name == "conv" and not bytes_.writes(user) for user in users) and not (
+        bytes_.absorbed.intersection(users)
+    )
+
+
+def gates_image(node: Node, kept: set[Value]) -> bool:
+    images = [operand for operand in node.operands if operand in kept and operand.type.shape[2:] != (1, 1)]
+    return len(images) == 1 and all(is_image(x) for x in node.operands) and multiplies_channels(node)
+
+
+def divides_channels(node: Node, given: Mapping[str, Any]) -> bool:
+    channels, quantum = channels_of(node.operands[0]), given["quantum"]
+    alike = quantum.size == 1 or quantum.shape == (1, channels, 1, 1)
+    return channels >= LEAST_CHANNELS and bool(alike)
 
 
 def feeds(node: Node) -> bool:
@@ -147,6 +187,9 @@ RULES: dict[str, Rule] = {
 }
 
 
+HOST_RULES = {**RULES, "dequantise": from_blocks}
+
+
 def gated(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
     """Multiply images by one number per channel and sample, enlarged: its layout has no broadcasting."""
     pixels = [operand.type.shape[2:] for operand in node.operands]
@@ -162,6 +205,12 @@ def gated(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
     # onnxruntime infers all of the shape but the batch size, and multiplies in blocks what has the same.
     model.declare(enlarged, node.operands[like].type)
     return model.add("Mul", [image, enlarged])
+
+
+def rounded(model: ModelBuilder, node: Node, inputs: Sequence[str]) -> str:
+    """The payloads round(x / q) of one step"""
+    with model.computing(np.dtype(np.float32)):
+        return averages(model, node, inputs[0], 1)
 
 
 def averages(model: ModelBuilder, node: Node, r: str, t: int) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from snnc.backends.onnx.spiking.blocks import NO_BLOCKS
 from snnc.backends.onnx.spiking.byte_kernels import (
     MOVES,
     Judge,
@@ -32,6 +33,7 @@ from snnc.ir.shapes import concrete, fill_batch
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from snnc.backends.onnx.spiking.blocks import Blocks
     from snnc.backends.onnx.spiking.byte_kernels import Fused
     from snnc.backends.onnx.spiking.requantise import Rescaling
     from snnc.backends.onnx.spiking.shared_sums import Shared
@@ -59,11 +61,15 @@ class Bytes:
     scaled: dict[Node, Node] = field(default_factory=dict)
     encoders: set[Node] = field(default_factory=set)
     rescaled: dict[Node, Rescaling] = field(default_factory=dict)
+    blocks: Blocks = NO_BLOCKS
 
     def writes(self, node: Node) -> bool:
         """Tell whether a node is written as a kernel of bytes."""
         reading = (self.fused, self.shared, self.products, self.scaled)
-        return any(node in kernel for kernel in (*reading, self.encoders, self.rescaled, self.written))
+        return any(
+            node in kernel
+            for kernel in (*reading, self.encoders, self.rescaled, self.written, self.blocks.neurons)
+        )
 
 
 def plan_bytes(graph: Graph, steps: int, *, single: bool = False) -> Bytes:

@@ -69,7 +69,7 @@ def emit_spiking(
         graph, factors, laid = units.graph, units.factors, units.blocks
     elif single:
         graph, sites = host_in_units(graph, steps, sites)
-    plan = plan_precision(graph, steps, single=single)
+    plan = plan_precision(graph, steps, single=single, blocks=blocks)
     model = ModelBuilder(graph, [value.name or "" for value in graph.inputs], timed)
     site_names = [model.unique(f"site_{index}") for index in range(len(sites))]
     outputs = [model.unique(output.name) for output in graph.outputs]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from snnc.backends.onnx.spiking.blocks import blocks_of_host
 from snnc.backends.onnx.spiking.byte_kernels import MOVES, byte_of_zero, sends_whole
 from snnc.backends.onnx.spiking.eight_bits import BYTE, Bytes, plan_bytes
 from snnc.backends.onnx.spiking.exact import Digits
@@ -89,11 +90,16 @@ class Plan:
         return f"onnxruntime has no {node.op.name} in double precision, which a network of integers needs"
 
 
-def plan_precision(graph: Graph, steps: int, *, single: bool = False) -> Plan:
+def plan_precision(graph: Graph, steps: int, *, single: bool = False, blocks: bool = False) -> Plan:
     """Return the plan for a run of so many steps, with real numbers in double or in single precision."""
     plan = Plan(host=SINGLE if single else DOUBLE)
     if graph.computes_integers:
         plan.bytes = plan_bytes(graph, steps, single=single)
+        if single and steps == 1 and blocks:
+            plan.bytes.blocks = blocks_of_host(graph, plan.bytes)
+            plan.bytes.encoders -= plan.bytes.blocks.neurons
+            for node in plan.bytes.blocks.neurons:
+                plan.bytes.zeros.pop(node.result, None)
         Planner(graph, steps, plan).run()
     return plan
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from snnc.backends.onnx.emitters import EMITTERS
 from snnc.backends.onnx.emitters.synapse import conv, linear
+from snnc.backends.onnx.spiking.blocks import gated, rounded
 from snnc.backends.onnx.spiking.exact import DOUBLE_EMITTERS, EXACT_EMITTERS, synapse_in_digits
 from snnc.backends.onnx.spiking.expectation import Expectation, means
 from snnc.backends.onnx.spiking.folding import can_fold
@@ -125,6 +126,8 @@ class Unroller:
             carrier = self.plan.carries[node.result]
             assert carrier is not None, "sums are whole numbers"
             return partial(integer_product, self.plan.bytes.zeros[node.operands[0]], carrier)
+        if node in self.plan.bytes.blocks.gates:
+            return gated
         if node.op.name in MOVED and is_moved(node, self.plan.bytes):
             return partial(MOVED[node.op.name], self.plan.bytes.zeros[node.result])
         # numpy takes None for float64, so it is asked for first.
@@ -236,6 +239,8 @@ class Unroller:
             write = partial(shared_sums, zeros[sources[0]], bytes_.shared[node], model, node)
         elif node in bytes_.rescaled:
             write = partial(rescaled, bytes_.rescaled[node], zeros[node.result], model, node)
+        elif node in bytes_.blocks.neurons:
+            write = partial(rounded, model, node)
         elif node in bytes_.written:
             write = first
         else:
