@@ -92,6 +92,23 @@ def test_channels_of_a_convolution_are_shared_too() -> None:
         assert_identical(graph, {"x": samples(graph, 3)}, steps)
 
 
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_of_few_channels_have_some_added(channels: int, encoder: str) -> None:
+    """They hold payload 0, and their weights are 0."""
+    net = Narrow("image", channels)
+    k = net.encode(net.input(channels, 6, 5), ENCODERS[encoder])
+    current = net.synapse("conv", k, 8, channels, 3, 3, bias=999, pads=(1, 0, 1, 2), strides=(2, 1))
+    net.answer(net.fires(current, UNSIGNED, initial=0.5))
+    graph = net.done()
+    assert_identical(graph, {"x": samples(graph, 3)}, 1)
+    emitted = emit_spiking(graph, 1).model.graph
+    assert [node.op_type for node in emitted.node].count("Pad") == 1
+    (conv,) = (node for node in emitted.node if node.op_type == "QLinearConv")
+    (weight,) = (array for array in emitted.initializer if array.name == conv.input[3])
+    assert list(weight.dims) == [8, 4, 3, 3]
+
+
 @given(
     codebook=st.sampled_from([SIGNED, UNSIGNED, MultiSpike(0, 127, "floor"), MultiSpike(-5, 9), Binary()]),
     initial=st.sampled_from([0.0, 0.5]),
