@@ -177,3 +177,20 @@ def test_the_simulator_writes_them(samples: int, steps: int, monkeypatch: pytest
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
     for emitted, _ in ours._models.values():
         assert "Round" not in {node.op_type for node in emitted.model.graph.node}
+
+
+def test_a_tiny_network_runs_on_one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waking another core takes longer than a node of some thousand elements."""
+    threads = []
+
+    class Spy(RuntimeModel):
+        def __init__(self, *given: Any, **options: Any) -> None:
+            threads.append(options["threads"])
+            super().__init__(*given, **options)
+
+    monkeypatch.setattr(simulator_module, "RuntimeModel", Spy)
+    graph = network()
+    x = np.zeros((3, 3, 8, 8), np.float32)
+    OnnxSimulator(graph, threads=4).run({"x": x[:1]}, 1)  # 16 x 8 x 8 elements
+    OnnxSimulator(graph, threads=4).run({"x": x}, 1)  # 3 times as many
+    assert threads == [1, 4]

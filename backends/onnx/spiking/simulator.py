@@ -51,6 +51,8 @@ CHUNK_BYTES = 2**20
 SHARED_ELEMENTS, SHARED_BYTES = 2**14, 2**26
 # From so many elements in a stream of middle size on, images are worth a node per step.
 BLOCK_ELEMENTS = 2**12
+# Up to so many bytes of weights, and elements in a stream of middle size, sharing a node takes longer than it.
+TINY_BYTES, TINY_ELEMENTS = 2**19, 2**11
 GROUP = 256  # samples to be given at once: enough to cut into chunks
 
 
@@ -76,8 +78,8 @@ class OnnxSimulator:
         self._names = tuple(output.name for output in graph.outputs)
         self._typical = typical_stream(graph)
         last = any(output.decode == "last" for output in graph.outputs)
-        small = sum(array.nbytes for array in graph.tensors.values()) <= SHARED_BYTES
-        self._apart = small and not last and answers_by_averages(graph)
+        self._weighs = sum(array.nbytes for array in graph.tensors.values())
+        self._apart = self._weighs <= SHARED_BYTES and not last and answers_by_averages(graph)
         self._pool = ThreadPoolExecutor(self.threads)  # it starts no thread before it has work
 
     def run(
@@ -129,11 +131,15 @@ class OnnxSimulator:
             ]
             first, *others = (model for _, model in opened)
             return given, Way(1, opened[0][0].outputs, first, tuple(others))
-        threads = 1 if count > 1 and not watched else self.threads
+        threads = 1 if (count > 1 and not watched) or self._tiny(samples) else self.threads
         emitted, model = self._opened(
             steps, timed, threads, watched=watched, many=samples > count, blocks=blocks
         )
         return given, Way(count, (*emitted.outputs, *emitted.sites), model)
+
+    def _tiny(self, samples: int) -> bool:
+        """Tell whether one core is faster than several, which have to wait for each other at every node."""
+        return self._weighs <= TINY_BYTES and samples * self._typical <= TINY_ELEMENTS
 
     def _parts(self, samples: int, steps: int) -> int:
         """Return among how many models to share the steps of a few samples: 1, or one for every core."""
