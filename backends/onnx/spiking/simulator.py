@@ -51,7 +51,7 @@ CHUNK_BYTES = 2**20
 SHARED_ELEMENTS, SHARED_BYTES = 2**14, 2**26
 # From so many elements in a stream of middle size on, images are worth a node per step.
 BLOCK_ELEMENTS = 2**12
-# Up to so many bytes of weights, and elements in a stream of middle size, sharing a node takes longer than it.
+# Up to so many bytes of weights, and elements in a stream of middle size, to share a node takes longer.
 TINY_BYTES, TINY_ELEMENTS = 2**19, 2**11
 GROUP = 256  # samples to be given at once: enough to cut into chunks
 
