@@ -263,29 +263,37 @@ def _sliding(x: Array, weight: Array, bias: Array | None, axes: tuple[Window, ..
 
 
 def _columns(flat: Array, matrix: Array, layout: FlatLayout, result: Array) -> None:
-    """Write matrix @ columns of the flat stream, column block by column block."""
-    channels, (group, _, length) = flat.shape[1], result.shape
-    taps = len(layout.taps)
-    width = max(256, COLUMN_BYTES // (channels * taps * flat.itemsize))
-    columns = np.empty((group, channels // group, taps, min(width, length)), flat.dtype)
-    for start in range(0, length, width):
-        stop = min(start + width, length)
-        block = columns[..., : stop - start]
-        if len(flat) == 1:
-            block.reshape(channels, *layout.kernel, -1)[:] = _shifted(flat[0], layout, start, stop)
-        else:
-            for tap, (phase, shift) in enumerate(layout.taps):
-                shifted = flat[phase, :, start + shift : stop + shift]
-                block[:, :, tap] = shifted.reshape(group, -1, stop - start)
-        np.matmul(matrix, block.reshape(group, -1, stop - start), out=result[..., start:stop])
+    """Write matrix @ columns of the flat stream, as many groups and positions at a time as stay in cache."""
+    group, _, length = result.shape
+    inner = flat.shape[1] // group
+    position = inner * len(layout.taps) * flat.itemsize
+    width = min(max(256, COLUMN_BYTES // position), length)
+    some = max(1, COLUMN_BYTES // (position * width))
+    for first in range(0, group, some):
+        part, groups = flat[:, first * inner : (first + some) * inner], slice(first, first + some)
+        for start in range(0, length, width):
+            block = slice(start, min(start + width, length))
+            columns = _block(part, len(matrix[groups]), layout, block)
+            np.matmul(matrix[groups], columns, out=result[groups, :, block])
 
 
-def _shifted(flat: Array, layout: FlatLayout, start: int, stop: int) -> Array:
-    """Return the flat stream [C, length] seen from every tap: a view [C, *kernel, stop - start]."""
+def _block(flat: Array, group: int, layout: FlatLayout, block: slice) -> Array:
+    """Return the columns [group, C/group taps, positions] of some positions of the flat stream."""
+    channels, width = flat.shape[1], block.stop - block.start
+    if len(flat) == 1:
+        return _shifted(flat[0], layout, block).reshape(group, -1, width)
+    columns = np.empty((channels, len(layout.taps), width), flat.dtype)
+    for tap, (phase, shift) in enumerate(layout.taps):
+        columns[:, tap] = flat[phase, :, block.start + shift : block.stop + shift]
+    return columns.reshape(group, -1, width)
+
+
+def _shifted(flat: Array, layout: FlatLayout, block: slice) -> Array:
+    """Return positions of the flat stream [C, length] seen from every tap: a view [C, *kernel, positions]."""
     row, item = flat.strides
     strides = (row, *(item * increment for increment in layout.increments), item)
-    shape = (len(flat), *layout.kernel, stop - start)
-    return np.ndarray(shape, flat.dtype, flat, start * item, strides)
+    shape = (len(flat), *layout.kernel, block.stop - block.start)
+    return np.ndarray(shape, flat.dtype, flat, block.start * item, strides)
 
 
 def convolve_transposed(
