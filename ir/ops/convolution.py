@@ -32,6 +32,8 @@ FLAT_BYTES = 2**19
 # Gathering pays for so many channels (of more, arranging the weights takes too long), images of up to so many
 # positions and from so many rows on.
 GATHERED_CHANNELS, GATHERED_POSITIONS, GATHERED_ROWS = range(16, 257), 256, 256
+# A matrix product per channel is slower than all channels at once from so many on, up to so many outputs.
+CHANNELWISE_CHANNELS, CHANNELWISE_POSITIONS = 256, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +125,43 @@ def _windows(
 
 def convolve(x: Array, weight: Array, bias: Array | None, axes: tuple[Window, ...], group: int) -> Array:
     """Return the convolution of x [n, C, *sizes] with weight [O, C/group, *kernel] and bias [O]."""
-    if all(a.kernel == 1 and not a.padded for a in axes):
+    batch, channels = x.shape[:2]
+    reach = _reach(axes)
+    if reach.pointwise:
         result = _pointwise(x[_beyond(slice(None, None, a.stride) for a in axes)], weight, group)
-    elif group == 1 and all(a.tiles for a in axes):
+    elif group == 1 and reach.tiles:
         result = _patches(x, weight, axes)
-    elif group == 1 and _gathers(x, axes):
+    elif group == 1 and reach.gathers(batch, channels):
         return _gathered(x, weight, bias, axes)
+    elif group == len(weight) == channels >= CHANNELWISE_CHANNELS and reach.outputs <= CHANNELWISE_POSITIONS:
+        return _channelwise(x, weight, bias, axes)
     else:
         return _sliding(x, weight, bias, axes, group)
     return result if bias is None else np.add(result, bias.reshape(-1, *(1,) * len(axes)), out=result)
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a kernel reaches of an image: how many positions either has, and how they meet."""
+
+    pointwise: bool
+    tiles: bool
+    inputs: int
+    outputs: int
+
+    def gathers(self, batch: int, channels: int) -> bool:
+        small = channels in GATHERED_CHANNELS and self.inputs <= GATHERED_POSITIONS
+        return small and batch * self.outputs >= GATHERED_ROWS
+
+
+@lru_cache(maxsize=256)
+def _reach(axes: tuple[Window, ...]) -> Reach:
+    return Reach(
+        pointwise=all(a.kernel == 1 and not a.padded for a in axes),
+        tiles=all(a.tiles for a in axes),
+        inputs=math.prod(a.size for a in axes),
+        outputs=math.prod(a.output for a in axes),
+    )
 
 
 def _pointwise(x: Array, weight: Array, group: int) -> Array:
@@ -154,11 +184,6 @@ def _patches(x: Array, weight: Array, axes: tuple[Window, ...]) -> Array:
     return result.reshape(batch, len(weight), *(a.output for a in axes))
 
 
-def _gathers(x: Array, axes: tuple[Window, ...]) -> bool:
-    small = math.prod(a.size for a in axes) <= GATHERED_POSITIONS and x.shape[1] in GATHERED_CHANNELS
-    return small and len(x) * math.prod(a.output for a in axes) >= GATHERED_ROWS
-
-
 def _gathered(x: Array, weight: Array, bias: Array | None, axes: tuple[Window, ...]) -> Array:
     """Return a convolution whose kernel positions overlap, from rows [*kernel, C], some samples at a time."""
     rank, (batch, outputs) = len(axes), (len(x), len(weight))
@@ -170,10 +195,26 @@ def _gathered(x: Array, weight: Array, bias: Array | None, axes: tuple[Window, .
     for start in range(0, batch, step):
         block = rows[start : start + step].reshape(-1, len(matrix))
         np.matmul(block, matrix, out=result[start : start + step].reshape(-1, outputs))
+    return _channels_first(result, bias)
+
+
+def _channelwise(x: Array, weight: Array, bias: Array | None, axes: tuple[Window, ...]) -> Array:
+    """Return a convolution of one channel per group, from rows [*kernel, C], one tap after the other."""
+    rows = np.moveaxis(_rows(x, axes), range(1 + len(axes)), range(-2 - len(axes), -1))
+    by_tap = np.ascontiguousarray(np.moveaxis(weight[:, 0], 0, -1))
+    first, *others = np.ndindex(by_tap.shape[:-1])
+    result = rows[first] * by_tap[first]
+    for tap in others:
+        result += rows[tap] * by_tap[tap]
+    return _channels_first(result, bias)
+
+
+def _channels_first(result: Array, bias: Array | None) -> Array:
+    """Return [n, *outputs, O], with the bias [O] added, as [n, O, *outputs]."""
     result = np.moveaxis(result, -1, 1)
     if bias is None:
         return np.ascontiguousarray(result)
-    return np.add(result, bias.reshape(-1, *(1,) * rank), order="C")
+    return np.add(result, bias.reshape(-1, *(1,) * (result.ndim - 2)), order="C")
 
 
 def _rows(x: Array, axes: tuple[Window, ...]) -> Array:

@@ -95,6 +95,7 @@ def test_conv_with_automatic_pads(drawn: Drawn, mode: str, seed: int) -> None:
         ((4, 16, 5, 4, 6), (8, 16, 2, 3, 3), {"pads": [0, 1, 1, 1, 1, 0]}),
         # Depthwise, patches, pointwise with a stride.
         ((5, 32, 12, 12), (32, 1, 3, 3), {"pads": [1, 1, 1, 1], "group": 32}),
+        ((3, 300, 7, 4), (300, 1, 3, 2), {"strides": [2, 1], "pads": [1, 0, 1, 1], "group": 300}),
         ((3, 3, 32, 32), (24, 3, 8, 8), {"strides": [8, 8]}),
         ((3, 24, 9, 9), (12, 24, 1, 1), {"strides": [2, 2]}),
     ],
