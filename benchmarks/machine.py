@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_info
 
 # Of what /proc/cpuinfo lists, the instructions that matrix products use.
 VECTORS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8")
@@ -25,8 +26,16 @@ def describe(threads: int) -> str:
         f"{fields.get('model name', platform.machine())} (family {fields.get('cpu family', '?')}; {known}), "
         f"{os.cpu_count()} virtual cores at {float(fields.get('cpu MHz', 0)) / 1e3:.1f} GHz, "
         f"{caches()}, {memory:.0f} GiB, {platform.system()}; "
-        f"Python {platform.python_version()}, {libraries}, {blas['name']} {blas['version']}. "
+        f"Python {platform.python_version()}, {libraries}, "
+        f"{blas['name']} {blas['version']} ({kernels()} kernels). "
         f"{threads} thread(s) on either side; load average at the start {os.getloadavg()[0]:.1f}."
+    )
+
+
+def kernels() -> str:
+    """Return whose kernels OpenBLAS takes: by the processor, or by OPENBLAS_CORETYPE."""
+    return ", ".join(
+        pool.get("architecture", "unknown") for pool in threadpool_info() if pool["user_api"] == "blas"
     )
 
 

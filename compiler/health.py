@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 # Extras for people who work on snnc itself: nothing it does for its users needs them.
 FOR_DEVELOPERS = ("dev", "docs", "fuzz")
-THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+# What decides how fast numpy's products are: threads, and the kernels that OpenBLAS takes.
+BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_CORETYPE")
 REQUIREMENT = re.compile(
     r"""(?P<name>[\w.-]+)\s*(?P<wanted>[^;]*?)\s*(;.*?(extra\s*==\s*["'](?P<extra>[\w-]+)["'])?[^"']*)?$"""
 )
@@ -172,10 +173,15 @@ def describe_threads() -> dict[str, Any]:
     from threadpoolctl import threadpool_info
 
     libraries = [
-        {"library": pool.get("internal_api"), "version": pool.get("version"), "threads": pool["num_threads"]}
+        {
+            "library": pool.get("internal_api"),
+            "version": pool.get("version"),
+            "kernels": pool.get("architecture"),
+            "threads": pool["num_threads"],
+        }
         for pool in threadpool_info()
     ]
-    variables = {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ}
+    variables = {name: os.environ[name] for name in BLAS_VARIABLES if name in os.environ}
     return {"cores": cores(), "libraries": libraries, "variables": variables}
 
 

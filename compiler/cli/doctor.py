@@ -62,7 +62,10 @@ def show(health: Health) -> None:
         click.echo()
     click.echo(f"lava: {one_line(health.lava or str(health.no_lava))}")
     if health.threads:
-        pools = "; ".join(f"{pool['library']} {pool['threads']}" for pool in health.threads["libraries"])
+        pools = "; ".join(
+            f"{pool['library']} {pool['threads']}" + (f" ({pool['kernels']})" if pool["kernels"] else "")
+            for pool in health.threads["libraries"]
+        )
         given = "".join(f", {name}={value}" for name, value in health.threads["variables"].items())
         click.echo(f"cores: {health.threads['cores']}; threads: {pools or 'unknown'}{given}")
     for problem in health.problems:
