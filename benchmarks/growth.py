@@ -59,6 +59,7 @@ PIPELINES: tuple[tuple[str, int, str], ...] = (
     ("convolutional", 4, "fuse-batch-norm, fold-pooling, set-coding{coding=differential}, insert-neurons"),
     ("quantised", 1, "raise-quantisers"),
     ("residual", 1, "simplify, insert-neurons{rounding=nearest}, choose-thresholds{rule=max}, tie-residuals"),
+    ("chain", 1, "simplify, insert-neurons{rounding=nearest,bounds=sum}, choose-thresholds, merge-steps"),
     ("chain", 1, "simplify, insert-neurons, choose-thresholds, allocate-levels{accumulates=100000}"),
     (
         "chain",

@@ -52,6 +52,11 @@ BACKENDS = (
     Backend("fast, signed-memory", FastSimulator, {"method": "signed-memory"}),
     Backend("onnx, signed-memory", OnnxSimulator, {"method": "signed-memory"}),
     Backend("onnx, int8", partial(OnnxSimulator, single=True), {"target": "int8", "host_nodes": True}),
+    Backend(
+        "onnx, int8, signed-memory",
+        partial(OnnxSimulator, single=True),
+        {"target": "int8", "host_nodes": True, "method": "signed-memory"},
+    ),
 )
 
 

@@ -26,6 +26,7 @@ from snnc.passes.manager import PassManager, PassRun
 from snnc.passes.normalise_thresholds import NormaliseThresholds
 from snnc.passes.pipeline import parse_pipeline, show_pipeline
 from snnc.passes.registry import default_registry
+from snnc.passes.rewriter import describe
 from snnc.synthetic import synthetic_dataset, synthetic_samples
 from snnc.tuning import Tuner, first_samples, halves
 
@@ -84,20 +85,22 @@ class Options:
         """The method's settings, the number of steps among them."""
         return replace(self.settings, steps=self.steps)
 
-    @property
-    def lowering(self) -> list[Pass]:
-        """The passes to the target machine."""
+    def lowering(self, graph: Graph) -> list[Pass]:
+        """Return the passes that take this spiking graph to the target machine."""
         if self.target is None:
             return []
         per: Literal["channel", "layer"] = "layer" if self.settings.per == "tensor" else "channel"
-        return get_machine(self.target).passes(host_nodes=self.host_nodes, per=per)
+        sums = [describe(node) for node in graph if node.attributes.get("bounds") == "sum"]
+        return get_machine(self.target).passes(
+            host_nodes=self.host_nodes, per=per, sums=sums, steps=self.steps
+        )
 
     def pipeline_of(self, method: Method | DirectMethod) -> list[Pass]:
         """Return a method's passes, as the target machine needs them."""
         passes = method.pipeline(self.full_settings)
         if self.target is None:
             return passes
-        return get_machine(self.target).conversion(passes, self.settings.levels)
+        return get_machine(self.target).conversion(passes, self.settings.levels, self.steps)
 
     def __post_init__(self) -> None:
         if self.host_nodes and self.target is None:
@@ -189,13 +192,13 @@ def compile_model(
             calibration or synthetic_dataset(graph, synthetic_samples(graph)), graph
         )
         passes, runs, target = run_to_target(graph, manager, options, data)
-    manager.passes = options.lowering
+    manager.passes = lowering = options.lowering(graph)
     runs += manager.run(graph, before=len(runs))
     check_outputs(graph, OptionError)
     graph.meta = {
         "source": describe_source(model),
         "method": method,
-        "pipeline": show_pipeline([*passes, *options.lowering]),
+        "pipeline": show_pipeline([*passes, *lowering]),
         "calibration": (
             {"data": "synthetic", "samples": synthetic.samples}
             if calibration is None

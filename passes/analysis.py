@@ -26,7 +26,7 @@ def spikes_already(graph: Graph) -> bool:
 
 def answers_by_averages(graph: Graph) -> bool:
     """Tell whether every stream's decoded value follows from those in front of it, one neuron at least."""
-    if graph.coding != "rate" or graph.computes_integers:
+    if graph.coding != "rate":
         return False
     neurons = [node for node in graph if node.op.role is Role.STATEFUL]
     alike = all(node.op.name == "neuron" and graph.resolve(node)["bounds"] == "sum" for node in neurons)

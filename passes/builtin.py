@@ -17,6 +17,7 @@ from snnc.passes.fuse_factors import FuseFactors
 from snnc.passes.identity_neurons import IdentityNeurons
 from snnc.passes.insert_neurons import InsertNeurons
 from snnc.passes.integerise import Integerise
+from snnc.passes.merge_steps import MergeSteps
 from snnc.passes.neurons_before_reshapes import NeuronsBeforeReshapes
 from snnc.passes.normalise_thresholds import NormaliseThresholds
 from snnc.passes.quantise_weights import QuantiseWeights
@@ -50,5 +51,6 @@ BUILTIN: tuple[type[Pass], ...] = (
     QuantiseWeights,
     Integerise,
     Fit,
+    MergeSteps,
     Dce,
 )

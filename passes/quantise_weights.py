@@ -9,9 +9,8 @@ import numpy as np
 
 from snnc.ir.codebooks import MultiSpike
 from snnc.ir.errors import OptionError, PassError
-from snnc.ir.ops.neuron import TAKES_BACK
 from snnc.ir.types import SpikeType
-from snnc.passes.analysis import analog_values, spikes_already
+from snnc.passes.analysis import analog_values, answers_by_averages, spikes_already
 from snnc.passes.base import Pass, PassContext, Preserves, Site
 from snnc.passes.currents import find_currents
 from snnc.passes.dce import Dce
@@ -71,6 +70,15 @@ class QuantiseWeights(Pass):
 
     def run(self, graph: Graph, context: PassContext) -> bool:
         refuse_what_has_no_integers(graph, self.name)
+        if not answers_by_averages(graph):
+            return self._lower(graph, context)
+        # What is sent in all is bounded as single steps are otherwise.
+        bound_neurons(graph, "step")
+        changed = self._lower(graph, context)
+        bound_neurons(graph, "sum")
+        return changed
+
+    def _lower(self, graph: Graph, context: PassContext) -> bool:
         rewriter = Rewriter(graph, context, self.name)
         first = reading_inputs(graph)
         if not first and not fractions(graph):
@@ -176,6 +184,14 @@ class QuantiseWeights(Pass):
         rewriter.set_attributes(node, **changes)
 
 
+def bound_neurons(graph: Graph, bounds: str) -> None:
+    """Let the ends of codebooks be the bounds of every payload, or of its sum."""
+    for node in graph:
+        if node.op.name == "neuron":
+            graph.set_attributes(node, bounds=bounds)
+    graph.retype()
+
+
 def reading_inputs(graph: Graph) -> list[Node]:
     """Return the synapses that read the analog input."""
     analog = analog_values(graph)
@@ -221,9 +237,7 @@ def refuse_what_has_no_integers(graph: Graph, name: str) -> None:
     if problems:
         raise PassError(
             f"{name} cannot make these neurons whole:\n" + "\n".join(f"  {line}" for line in problems),
-            help="compile with another method"
-            if any(problem.endswith(TAKES_BACK) for problem in problems)
-            else "compile with another method, or with --thresholds mse (one quantum for both signs, but not "
+            help="compile with another method, or with --thresholds mse (one quantum for both signs, but not "
             "where an activation has two bounds); run normalise-thresholds before",
         )
 
@@ -237,8 +251,6 @@ def neuron_problem(node: Node, graph: Graph) -> str | None:
         return "it has no threshold yet; run choose-thresholds"
     if given["negative"] is not None:
         return "its negative payloads have a quantum of their own"
-    if given["bounds"] == "sum":
-        return TAKES_BACK
     if given["scale"] is not None and not (given["scale"] == 1).all():
         return "it sends payloads times a scale; run normalise-thresholds"
     return None

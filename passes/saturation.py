@@ -30,6 +30,8 @@ def neuron_saturates(given: Mapping[str, Any], x: Interval, limits: tuple[int, i
     """
     q, start = np.asarray(given["quantum"], np.float64), whole_start(given)
     bias = 0.0 if given["bias"] is None else given["bias"]
+    if given["bounds"] == "sum":
+        return sums_saturate(given, x, limits)
     payload = given["codebook"].payload
     below, above = (side * q for side in remainders(given["codebook"]))
     lowest, largest = -payload.lo * q, payload.hi * q
@@ -40,6 +42,35 @@ def neuron_saturates(given: Mapping[str, Any], x: Interval, limits: tuple[int, i
     up = first_beyond(start, x.hi + bias, largest, above, limits[1])
     down = first_beyond(-start, -(x.lo + bias), lowest, below, -limits[0])
     return float(np.minimum(up, down).min(initial=np.inf))
+
+
+def sums_saturate(given: Mapping[str, Any], x: Interval, limits: tuple[int, int]) -> float:
+    """Return the first step at which a neuron with bounds = sum could saturate, x being the bounds of what it
+    receives on average; infinity: never.
+
+    m(t) = S(t) - q K(t-1), S(t) = v(0) + t (x + b). K(t-1) is at least the smaller of its bound (t-1) hi and
+    S(t-1)/q - 1, so m(t) is at most x.hi + b and the larger of q + (t-1) (x.hi - x.lo) and
+    v(0) + (t-1) (x.hi + b - hi q); likewise below.
+    """
+    q, start = np.asarray(given["quantum"], np.float64), whole_start(given)
+    bias = np.zeros(()) if given["bias"] is None else given["bias"].astype(np.float64)
+    codebook, spread = given["codebook"], x.hi - x.lo
+    first = np.inf
+    for begin, most, end, limit in (
+        (start, x.hi + bias, codebook.hi * q, limits[1]),
+        (-start, -(x.lo + bias), -codebook.lo * q, -limits[0]),
+    ):
+        lines = line_beyond(q + most, spread, limit), line_beyond(begin + most, most - end, limit)
+        later = np.minimum(*lines)
+        first = min(first, float(np.where(begin + most > limit, 1.0, later).min(initial=np.inf)))
+    return first
+
+
+def line_beyond(base: Array, slope: Array, limit: float) -> Array:
+    """Return, per element, the first t >= 2 with base + (t-1) slope > limit; infinity if there is none."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        later = np.where(slope > 0, 2 + np.floor((limit - base) / slope), np.inf)
+    return np.where(base + slope > limit, 2.0, later)
 
 
 def lif_saturates(given: Mapping[str, Any], x: Interval, limits: tuple[int, int]) -> float:

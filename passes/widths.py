@@ -11,7 +11,7 @@ from snnc.ir.errors import PassError
 from snnc.ir.ops.neuron import MOST_WIDTH, whole_start
 from snnc.ir.shapes import concrete, fill_batch
 from snnc.ir.types import SpikeType
-from snnc.passes.analysis import static_values
+from snnc.passes.analysis import answers_by_averages, static_values
 from snnc.passes.intervals import (
     Interval,
     counts,
@@ -45,6 +45,13 @@ class Widths:
     membrane: int = STATE_BITS
     weight: int = WEIGHT_BITS
     payload: int = PAYLOAD_BITS
+
+
+def widths_of(graph: Graph) -> Widths:
+    """Return the widths of a machine whose sums and membranes have the bits of the widest membrane."""
+    given = [graph.resolve(node)["width"] for node in graph if node.op.neuron]
+    widest = max([STATE_BITS, *(width for width in given if width is not None)])
+    return Widths(accumulator=widest, membrane=widest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +180,8 @@ class Prover:
         self.graph, self.widths = graph, widths
         self.proof = WidthProof(widths)
         self.intervals: dict[Value, Interval] = {}
+        # What neurons take back is bounded on average: then every interval is that of a mean over the steps.
+        self.averages = answers_by_averages(graph)
 
     def run(self) -> Iterator[tuple[Node, Interval]]:
         """Yield every node whose result is whole numbers that vary, with its bounds."""
@@ -193,7 +202,7 @@ class Prover:
         if node.op.neuron:
             self._check_neuron(node, given, operands[0])
         if isinstance(node.result.type, SpikeType):
-            result = payload_interval(node.result.type) if node.op.neuron else self._pure(node, operands)
+            result = self._sent(node, given) if node.op.neuron else self._pure(node, operands)
             return self._check(node, "payloads", result, self.widths.payload)
         if not (node.op.synaptic and "weight" in given):
             result = self._pure(node, operands)
@@ -206,13 +215,21 @@ class Prover:
         whole = self._check(node, "sums", sums.with_zero().hull(result), self.widths.accumulator)
         return Interval(np.maximum(result.lo, whole.lo), np.minimum(result.hi, whole.hi))
 
+    def _sent(self, node: Node, given: Mapping[str, Any]) -> Interval:
+        """Return the bounds of a neuron's payloads."""
+        assert isinstance(node.result.type, SpikeType)
+        if not self.averages:
+            return payload_interval(node.result.type)
+        payload = given["codebook"].payload
+        return Interval.constant(payload.lo, payload.hi, concrete(node.result.type.shape, 1))
+
     def _operand(self, value: Value) -> Interval:
         """Return the bounds of a stream; a constant has its own, any other tensor those of its type."""
         known, constant = self.intervals.get(value), self.graph.constant(value)
         if constant is not None:
             known = Interval(constant.astype(np.float64), constant.astype(np.float64))
         if known is None and isinstance(value.type, SpikeType):
-            known = payload_interval(value.type)
+            known = payload_interval(value.type)  # an input's
         return known or Interval.constant(*limits_of(MOST_WIDTH), concrete(value.type.shape, 1))
 
     def _pure(self, node: Node, operands: Sequence[Interval]) -> Interval:
@@ -226,9 +243,14 @@ class Prover:
         """S(t) is at most t times the largest operand: it fits for so many steps."""
         lo, hi = limits_of(self.widths.membrane)
         for x in operands:
-            steps = min(hi // x.most if x.most > 0 else np.inf, lo // x.least if x.least < 0 else np.inf)
-            if steps < (np.inf if self.proof.steps is None else self.proof.steps):
-                self.proof.steps, self.proof.counter = int(steps), describe(node)
+            self._hold(
+                node, min(hi // x.most if x.most > 0 else np.inf, lo // x.least if x.least < 0 else np.inf)
+            )
+
+    def _hold(self, node: Node, steps: float) -> None:
+        """Note that a node keeps its width for so many steps only."""
+        if steps < (np.inf if self.proof.steps is None else self.proof.steps):
+            self.proof.steps, self.proof.counter = int(steps), describe(node)
 
     def _check(
         self, node: Node, what: str, reached: Interval, width: int, *, compare: bool = True
@@ -243,6 +265,8 @@ class Prover:
             return reached.limited(*limits_of(width))
         if compare and (self.proof.tightest is None or reach.share > self.proof.tightest.share):
             self.proof.tightest = reach
+        if self.averages and compare:
+            self._hold(node, int(limits_of(width)[1] // max(reach.most - reach.least, 1)))
         return reached
 
     def _problem(self, text: str, excess: int = 0) -> None:

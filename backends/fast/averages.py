@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 def takes_averages(graph: Graph) -> bool:
     """Tell whether a graph runs as averages: its streams have their samples in front."""
-    if not answers_by_averages(graph):
+    if graph.computes_integers or not answers_by_averages(graph):
         return False
     units = partition(graph, invariant_values(graph), False, averages=True).repeated
     varying = {value for unit in units for value in results_of(unit)}

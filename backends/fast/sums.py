@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from snnc.backends.fast.kernels.neuron import HI, LO
 from snnc.backends.fast.kernels.sums import average_kernel, step_kernel
 from snnc.backends.fast.neuron import FastNeuronState
 
@@ -21,14 +22,20 @@ class FastSumState(FastNeuronState):
     """The reference's neuron with `bounds = sum`, with a kernel for its arithmetic."""
 
     def __init__(
-        self, attributes: dict[str, Any], where: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+        self,
+        attributes: dict[str, Any],
+        where: str,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        *,
+        whole: bool = False,
     ) -> None:
-        super().__init__(attributes, where, shape, dtype)
+        super().__init__(attributes, where, shape, dtype, whole=whole)
         self._ends = self._limits.copy()
         self._total: Array = np.empty(0, dtype)
 
     def at(self, t: int) -> None:
-        np.multiply(self._ends, t, out=self._limits)
+        self._limits[[LO, HI]] = t * self._ends[[LO, HI]]
 
     def prepared(self, first: bool, x: Array, y: Array, last: bool) -> Callable[[], None]:
         """Return what writes y(1), or y of a later step, whenever it is called behind `at`."""
@@ -55,10 +62,15 @@ class FastSumState(FastNeuronState):
 
 
 def fast_neuron(
-    attributes: dict[str, Any], shape: tuple[int, ...], dtype: np.dtype[Any], **options: bool
+    attributes: dict[str, Any],
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    *,
+    whole: bool = False,
+    **options: bool,
 ) -> FastNeuronState:
     """Return a neuron's state; `options` are those of `FastNeuronState`, for bounds of single steps."""
     where = str(attributes["site"])
     if attributes["bounds"] == "sum":
-        return FastSumState(attributes, where, shape, dtype)
-    return FastNeuronState(attributes, where, shape, dtype, **options)
+        return FastSumState(attributes, where, shape, dtype, whole=whole)
+    return FastNeuronState(attributes, where, shape, dtype, whole=whole, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -53,6 +54,7 @@ class ModelBuilder:
         self._casts: dict[tuple[str, np.dtype[Any]], str] = {}
         self._nodes: dict[tuple[str, ...], str] = {}
         self._batch_size = ""
+        self._compares = False  # large constants, too
         self._scaled: dict[str, tuple[str, Array]] = {}
         self._reshaped: dict[str, str] = {}
         self._step = 0
@@ -65,6 +67,14 @@ class ModelBuilder:
     def leave(self) -> None:
         """Name what follows after no node of the source model."""
         self._scope = self.graph.name
+
+    @contextmanager
+    def writing(self, graph: Graph) -> Iterator[None]:
+        """Write another graph with the same inputs meanwhile, and large constants that are equal once."""
+        before = self.graph, self._tensors, self._compares
+        self.graph, self._tensors, self._compares = graph, {}, True
+        yield
+        self.graph, self._tensors, self._compares = before
 
     @contextmanager
     def computing(self, precision: np.dtype[Any] | None) -> Iterator[None]:
@@ -177,9 +187,11 @@ class ModelBuilder:
     def constant(self, array: Array, hint: str = "constant") -> str:
         """Return the name of an initializer that holds the array; equal small arrays share one."""
         array = self._precise(np.asarray(array))
-        if array.size > SHARED_ELEMENTS:
+        large = array.size > SHARED_ELEMENTS
+        if large and not self._compares:
             return self._weight(array, hint)
-        key = (array.dtype.str, array.shape, array.tobytes())
+        data = array.tobytes()
+        key = (array.dtype.str, array.shape, hashlib.sha256(data).digest() if large else data)
         if key not in self._constants:
             self._constants[key] = self._new_constant(array, hint)
         return self._constants[key]

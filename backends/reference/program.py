@@ -167,9 +167,8 @@ def make_state(node: Node, attributes: dict[str, Any], invariant: set[Value], wh
     `whole`: its threshold is an integer.
     """
     if node.op.name == "neuron":
-        if attributes["bounds"] == "sum":
-            return SumNeuronState(attributes, str(attributes["site"]))
-        return NeuronState(attributes, str(attributes["site"]), whole=whole)
+        kind = SumNeuronState if attributes["bounds"] == "sum" else NeuronState
+        return kind(attributes, str(attributes["site"]), whole=whole)
     if node.op.name == "lif":
         return LifState(attributes, whole=whole)
     if node.op.name == "delay":

@@ -116,8 +116,8 @@ class SumNeuronState(NeuronState):
     early is taken back.
     """
 
-    def __init__(self, attributes: dict[str, Any], where: str) -> None:
-        super().__init__(attributes, where)
+    def __init__(self, attributes: dict[str, Any], where: str, *, whole: bool = False) -> None:
+        super().__init__(attributes, where, whole=whole)
         self.lo, self.hi = self.codebook.lo, self.codebook.hi
         self._round = np.floor if self.codebook.rounding == "floor" else np.rint
         self._total: Array = np.empty(0, np.float32)

@@ -209,12 +209,16 @@ def make_state(node: Node, attributes: dict[str, Any], weights: Weights, invaria
     return ExpectState(node, given, moving) if node.expect and moving else PureState(node, given)
 
 
+def integrates_whole_numbers(node: Node) -> bool:
+    return node.graph is not None and computes_integers(node.op, node.graph.resolve(node))
+
+
 NEURONS = {"step": NeuronState, "sum": SumNeuronState}
 STATEFUL: dict[str, Callable[[Node, dict[str, Any], Weights], State]] = {
-    "neuron": lambda node, given, weights: NEURONS[given["bounds"]](given, str(given["site"])),
-    "lif": lambda node, given, weights: LifState(
-        given, whole=computes_integers(node.op, node.graph.resolve(node)) if node.graph else False
+    "neuron": lambda node, given, weights: NEURONS[given["bounds"]](
+        given, str(given["site"]), whole=integrates_whole_numbers(node)
     ),
+    "lif": lambda node, given, weights: LifState(given, whole=integrates_whole_numbers(node)),
     "delay": lambda node, given, weights: DelayState(given),
 }
 

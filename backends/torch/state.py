@@ -45,7 +45,7 @@ class NeuronState:
     v(0) = (initial + charge) q. See the reference's class of this name.
     """
 
-    def __init__(self, attributes: dict[str, Any], where: str) -> None:
+    def __init__(self, attributes: dict[str, Any], where: str, *, whole: bool = False) -> None:
         if attributes["quantum"] is None:
             raise BackendError(
                 "a neuron has no threshold yet",
@@ -59,7 +59,7 @@ class NeuronState:
         self.scale: Tensor | None = attributes["scale"]
         self.negative: Tensor | None = attributes["negative"]
         self.level_axis: int | None = attributes["level_axis"]
-        self.start = starting_membrane(attributes)
+        self.start = starting_membrane(attributes, whole=whole)
         self.reset: str = attributes["reset"]
         self.limits = membrane_limits(attributes["width"])
         self.membrane: Tensor | None = None
@@ -107,8 +107,8 @@ class NeuronState:
 class SumNeuronState(NeuronState):
     """K(t) = clip(Q(m(t)/q + K(t-1)), t lo, t hi), k(t) = K(t) - K(t-1). See the reference's class."""
 
-    def __init__(self, attributes: dict[str, Any], where: str) -> None:
-        super().__init__(attributes, where)
+    def __init__(self, attributes: dict[str, Any], where: str, *, whole: bool = False) -> None:
+        super().__init__(attributes, where, whole=whole)
         self._total: Tensor | None = None
 
     def _quantise(self, clock: Clock, u: Tensor) -> Tensor:
@@ -120,13 +120,18 @@ class SumNeuronState(NeuronState):
         return self._total - before
 
 
-def starting_membrane(attributes: dict[str, Any]) -> Tensor | None:
-    """v(0) = (initial + charge) q, per channel; None if it is 0."""
+def starting_membrane(attributes: dict[str, Any], *, whole: bool = False) -> Tensor | None:
+    """v(0) = (initial + charge) q, per channel; None if it is 0. Whole numbers are rounded, half to even."""
     quantum: Tensor = attributes["quantum"]
     charge: Tensor | None = attributes["charge"]
+    if charge is None and not attributes["initial"]:
+        return None
+    if whole:
+        quanta = attributes["initial"] if charge is None else attributes["initial"] + charge
+        return torch.mul(quantum, quanta).round()
     if charge is not None:
         return torch.add(attributes["initial"] * quantum, charge * quantum)
-    return torch.mul(quantum, attributes["initial"]) if attributes["initial"] else None
+    return torch.mul(quantum, attributes["initial"])
 
 
 class LifState:

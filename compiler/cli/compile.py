@@ -86,7 +86,7 @@ class MethodOption(click.Option):
     default=4,
     show_default=True,
     metavar="T",
-    help="Time steps that run, eval and verify take by default.",
+    help="Time steps that run, eval and verify take by default, and that some thresholds are chosen for.",
 )
 @click.option(
     "--levels",

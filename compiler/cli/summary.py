@@ -77,9 +77,10 @@ def show_summary(output: Path, graph: Graph, seconds: float) -> None:
         f"method {figures['method']}, {coding}{calibrated}, {count(figures['steps'], 'time step')} by default"
     )
     if "machine" in figures:
-        from snnc.passes.widths import prove_widths
+        from snnc.passes.widths import prove_widths, widths_of
 
-        say(f"integers for {figures['machine']}; {prove_widths(graph).sentence()}")
+        proof = prove_widths(graph, widths_of(graph))
+        say(f"integers for {figures['machine']}; {proof.sentence()}")
     target = figures.get("target")
     if target:
         say(describe_target(target))

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 RESETS = ("subtract", "zero", "restart")
 # What lo and hi of a codebook are the bounds of: every payload, or t-fold the sum of the first t.
 BOUNDS = ("step", "sum")
-# Why there is no integer network of such neurons.
-TAKES_BACK = "it takes back what it sent too early (bounds = sum), which is for real numbers only"
+# Why a machine that keeps a membrane and no more has no such neurons.
+TAKES_BACK = (
+    "it takes back what it sent too early (bounds = sum), for which it would have to count what it sent"
+)
 # Currents of integer synapses; their sums, thresholds and membranes are exact in double precision.
 INTEGRATED = ("i32",)
 MOST_WIDTH = 32
@@ -92,7 +94,7 @@ def infer_neuron(
 ) -> TensorType:
     check_integrates(x, width, {"quantum": quantum, "bias": bias}, "a neuron")
     if bounds == "sum":
-        check_bounds_sum(x, codebook, negative=negative, reset=reset)
+        check_bounds_sum(codebook, negative=negative, reset=reset)
     if not x.is_real and not (scale is None and negative is None):
         raise TypeInferenceError("a neuron of whole numbers has neither scale nor negative")
     parameters = {"quantum": quantum, "bias": bias, "scale": scale, "unit": unit, "negative": negative}
@@ -118,10 +120,8 @@ def infer_neuron(
     return x.with_shape(lines_shape(x.shape, codebook, level_axis))
 
 
-def check_bounds_sum(x: TensorType, codebook: Codebook, *, negative: Array | None, reset: str) -> None:
+def check_bounds_sum(codebook: Codebook, *, negative: Array | None, reset: str) -> None:
     """Refuse a neuron whose sum of payloads would not be a function of all it received."""
-    if not x.is_real:
-        raise TypeInferenceError("a neuron of whole numbers cannot have bounds = sum")
     if not isinstance(codebook, MultiSpike) or codebook.rounding == "burst":
         raise TypeInferenceError(
             "a neuron with bounds = sum rounds what it received: its codebook is multi, nearest or floor",

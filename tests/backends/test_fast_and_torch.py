@@ -210,7 +210,7 @@ def test_payloads_part_on_an_edge_only(backend: str, model: str, coding: str, im
 
 
 @both
-@pytest.mark.parametrize("target", [None, "loihi2"])
+@pytest.mark.parametrize("target", [None, "loihi2", "int8"])
 def test_integer_networks_are_exact(backend: str, target: str | None, images: Array) -> None:
     graph = compiled("digits_cnn", target=target, host_nodes=target is not None)
     if target is None:

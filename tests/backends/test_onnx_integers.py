@@ -151,16 +151,17 @@ def test_what_could_round_is_computed_in_double_precision() -> None:
     graph = layer([1], "multi(-7, 7)", [1000])
     neuron = list(graph)[-1]
     assert plan_precision(graph, 1).computes[neuron] == SINGLE
-    given, x = graph.resolve(neuron), Range(-1000, 1000)
-    assert judges_exactly(given, x)
+    given, x, any_membrane = graph.resolve(neuron), Range(-1000, 1000), np.inf
+    assert judges_exactly(given, x, any_membrane)
+    assert judges_exactly(given | {"width": 30}, x, 2**20)
     for name, value in {
         "width": 25,
         "initial": 2.0**14,
         "quantum": np.array([[2**21]], np.int32),
         "codebook": MultiSpike(-32767, 32767),
     }.items():
-        assert not judges_exactly(given | {name: value}, x), name
-    assert not judges_exactly(given, Range(-(2**23) - 1, 0))
+        assert not judges_exactly(given | {name: value}, x, any_membrane), name
+    assert not judges_exactly(given, Range(-(2**23) - 1, 0), any_membrane)
 
 
 @given(

@@ -36,7 +36,11 @@ from snnc.passes.rewriter import Rewriter
 from snnc.passes.tie_residuals import TieResiduals
 from tests.generated.backends import assert_backends_agree
 from tests.generated.builder import SAMPLES
-from tests.generated.integers import assert_integers_keep_their_bounds, assert_nothing_is_left
+from tests.generated.integers import (
+    assert_integers_keep_their_bounds,
+    assert_nothing_is_left,
+    assert_steps_merge,
+)
 from tests.generated.limits import assert_converges, jumps, run
 from tests.generated.measures import ROUNDING, deviation, same_but_for_ties
 from tests.harness import run_analog, run_onnxruntime
@@ -70,6 +74,8 @@ def hold(network: Network, method: str, coding: Coding, folder: Path) -> None:
     assert_round_trips(graph, folder)
     assert_identity_law(network, method, coding)
     assert_passes_keep_their_bounds(network, method, coding)
+    if any("bounds" in node.attributes for node in graph):
+        assert_steps_merge(graph, network.data)
     assert_limit_of_time(network, graph, method, coding)
     if coding == "rate":  # integers refuse the other: changes are weighted by t, which is no whole number
         assert_integers_keep_their_bounds(whole(network, method), network.data, jumps=network.steep)

@@ -12,7 +12,7 @@ from snnc.ir.ops import op_table
 from snnc.methods import METHODS
 from snnc.passes.builtin import BUILTIN
 from tests.generated import laws
-from tests.generated.integers import LOWERING
+from tests.generated.integers import LOWERING, LOWERING_OF_SUMS
 from tests.generated.networks import BLOCKS, alone
 from tests.generated.spiking import KINDS
 
@@ -43,7 +43,7 @@ def test_names_are_unique() -> None:
 def test_every_pass_states_its_bound_and_is_tested() -> None:
     assert [pass_.name for pass_ in BUILTIN if pass_.preserves is None] == []
     run = {type(pass_) for method, coding in WAYS for pass_ in laws.pipeline(method, coding)}
-    assert set(BUILTIN) == run | {type(pass_) for pass_ in LOWERING}
+    assert set(BUILTIN) == run | {type(pass_) for pass_ in (*LOWERING, *LOWERING_OF_SUMS)}
 
 
 @pytest.mark.parametrize(("place", "block"), list(enumerate(BLOCKS)), ids=str)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snnc.backends.fast.kernels.compiled import compiled
-from snnc.backends.fast.kernels.neuron import BIAS, HI, LO, QUANTUM, SCALE, START
+from snnc.backends.fast.kernels.neuron import BIAS, HI, LARGEST, LEAST, LO, QUANTUM, SCALE, START
 from snnc.backends.fast.kernels.quantisers import FLOOR, clipped
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ def step_kernel(form: Form) -> Callable[..., None]:
     """
     first, floor, in_place = form.first, form.quantiser == FLOOR, form.in_place
     start, bias, quantum = form.first and form.start, form.bias, form.quantum
-    scale, by_element = form.scale, form.by_element
+    scale, by_element, saturates = form.scale, form.by_element, form.saturates
 
     def step(x: Any, y: Any, v: Any, sums: Any, parameters: Any, limits: Any, channels: int) -> None:
-        lo, hi = limits[LO], limits[HI]
+        lo, hi, least, largest = limits[LO], limits[HI], limits[LEAST], limits[LARGEST]
         starts, biases = parameters[START], parameters[BIAS]
         quanta, scales = parameters[QUANTUM], parameters[SCALE]
         for row in range(y.shape[0]):
@@ -44,6 +44,7 @@ def step_kernel(form: Form) -> Callable[..., None]:
                 m = current[j] if first else membrane[j] + current[j]
                 m = m + starts[c] if start else m
                 m = m + biases[c] if bias else m
+                m = clipped(m, least, largest) if saturates else m
                 u = m / quanta[c] if quantum else m
                 before = type(u)(0) if first else total[j]
                 u = u + before

@@ -15,6 +15,7 @@ from snnc.backends.onnx.spiking.averages import Adder, Averager, Stepper
 from snnc.backends.onnx.spiking.blocks import NO_BLOCKS, Blocks, in_blocks
 from snnc.backends.onnx.spiking.codebook import QUANTISERS
 from snnc.backends.onnx.spiking.host_units import host_in_units
+from snnc.backends.onnx.spiking.merged import MergedWriter, merged_steps
 from snnc.backends.onnx.spiking.precision import plan_precision
 from snnc.backends.onnx.spiking.units import in_units
 from snnc.backends.onnx.spiking.unroll import STATEFUL, Unroller
@@ -61,36 +62,38 @@ def emit_spiking(
     refuse_what_cannot_be_written(graph, steps, single=single)
     refuse_larger_sums(graph, steps)
     factors: dict[Value, float] = {}
-    free = not (sites or timed) and answers_by_averages(graph)
+    free = not (sites or timed or graph.computes_integers) and answers_by_averages(graph)
     laid = worthwhile_blocks(graph, steps) if blocks and free else NO_BLOCKS
     averaged = bool(laid.neurons) or (free and not many and steps > 1)
     if not graph.computes_integers:
         units, sites = in_units(graph, steps, sites, by_averages=averaged, blocks=laid)
         graph, factors, laid = units.graph, units.factors, units.blocks
-    elif single:
+    elif single and not by_sums(graph):
         graph, sites = host_in_units(graph, steps, sites)
-    plan = plan_precision(graph, steps, single=single, blocks=blocks)
     model = ModelBuilder(graph, [value.name or "" for value in graph.inputs], timed)
     site_names = [model.unique(f"site_{index}") for index in range(len(sites))]
     outputs = [model.unique(output.name) for output in graph.outputs]
+    times = times or range(1, steps + 1)
+    writer: Unroller | MergedWriter
     if averaged:
-        unroller: Unroller = averager(model, times or range(1, steps + 1), plan, laid)
+        writer = averager(model, times, plan_precision(graph, steps, blocks=blocks), laid)
     else:
-        unroller = (Adder if free and steps > 1 else Unroller)(model, steps, plan)
-    unroller.write(graph)
+        adds = free and steps > 1
+        writer = step_by_step(model, steps, times, single=single, adds=adds, blocks=blocks)
+    writer.write(graph)
     for output, name in zip(graph.outputs, outputs, strict=True):
-        with model.computing(plan.answers(output.value)):
-            model.rename(unroller.decoded(output.value, output.decode), name)
+        with model.computing(writer.answers(output.value)):
+            model.rename(writer.decoded(output.value, output.decode), name)
     for value, name in zip(sites, site_names, strict=True):
-        with model.computing(plan.answers(value)):
-            model.rename(unroller.watched(value, factors.get(value, 1)), name)
+        with model.computing(writer.answers(value)):
+            model.rename(writer.watched(value, factors.get(value, 1)), name)
     model.finish([*outputs, *site_names])
     results = [*(output.value for output in graph.outputs), *sites]
     named = zip([*outputs, *site_names], results, strict=True)
     proto = finished_model(
         model,
         [stepped(x.name or "", x, steps if x.name in timed else 0) for x in graph.inputs],
-        [stepped(name, x, len(times) or steps, plan.answers(x)) for name, x in named],
+        [stepped(name, x, len(times), writer.answers(x)) for name, x in named],
     )
     proto.metadata_props.add(key="snnc.steps", value=str(steps))
     return SpikingModel(proto, model.weights, tuple(outputs), tuple(site_names), steps)
@@ -105,6 +108,31 @@ def worthwhile_blocks(graph: Graph, steps: int) -> Blocks:
 
 def averager(model: ModelBuilder, times: Sequence[int], plan: Plan, blocks: Blocks) -> Averager:
     return Stepper(model, times, plan, blocks) if blocks.neurons else Averager(model, times, plan)
+
+
+def step_by_step(
+    model: ModelBuilder, steps: int, times: Sequence[int], *, single: bool, adds: bool, blocks: bool
+) -> Unroller | MergedWriter:
+    """Return what writes one step after the other; whole numbers that depend on sums by their `times`."""
+    if by_sums(model.graph):
+        refuse_varying(model.timed)
+        return MergedWriter(model, times, single=single, blocks=blocks)
+    plan = plan_precision(model.graph, steps, single=single, blocks=blocks)
+    return (Adder if adds else Unroller)(model, steps, plan)
+
+
+def by_sums(graph: Graph) -> bool:
+    """Tell whether every step of a network of integers is written as a network of one step."""
+    return graph.computes_integers and any(node.attributes.get("bounds") == "sum" for node in graph)
+
+
+def refuse_varying(timed: frozenset[str]) -> None:
+    if timed:
+        raise BackendError(
+            f"the input {min(timed)!r} varies in time; networks of integers with bounds = sum are written "
+            "for inputs that do not",
+            help="run it with --backend fast",
+        )
 
 
 def stepped(name: str, value: Value, steps: int, dtype: np.dtype[Any] | None = None) -> onnx.ValueInfoProto:
@@ -126,7 +154,11 @@ def refuse_what_cannot_be_written(graph: Graph, steps: int = 1, *, single: bool 
             help="compile with --coding rate, or run this network with --backend reference",
         )
     check_outputs(graph)
-    plan = plan_precision(graph, steps, single=single)
+    if by_sums(graph):
+        merged = merged_steps(graph, steps, single=single)
+        graph, plan = merged.graph, merged.plan
+    else:
+        plan = plan_precision(graph, steps, single=single)
     problems = [
         f"{', '.join(node.origin) or node.op.name}: {why}"
         for node in graph

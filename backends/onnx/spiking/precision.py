@@ -68,7 +68,7 @@ class Plan:
     `carries`: the element type of a stream (absent or None: its own). `computes`: the precision a node is
     written in. `digits`: synapses whose operands are cut into digits. `unsaturated`: neurons whose membranes
     cannot reach the ends of their width during the run. `bytes`: what is written as integer kernels. `host`:
-    the precision of real numbers.
+    the precision of real numbers. `ranges`: what streams of whole numbers can be.
     """
 
     carries: dict[Value, np.dtype[Any] | None] = field(default_factory=dict)
@@ -76,6 +76,7 @@ class Plan:
     digits: dict[Node, Digits] = field(default_factory=dict)
     unsaturated: set[Node] = field(default_factory=set)
     bytes: Bytes = field(default_factory=Bytes)
+    ranges: dict[Value, Range] = field(default_factory=dict)
     host: np.dtype[Any] = DOUBLE
 
     def answers(self, value: Value) -> np.dtype[Any] | None:
@@ -109,7 +110,7 @@ class Planner:
 
     def __init__(self, graph: Graph, steps: int, plan: Plan) -> None:
         self.graph, self.steps, self.plan = graph, steps, plan
-        self.ranges: dict[Value, Range] = {}
+        self.ranges = plan.ranges
         self.static = static_values(graph)
 
     def run(self) -> None:
@@ -215,11 +216,12 @@ class Planner:
     def _of_neuron(self, node: Node, given: Mapping[str, Any]) -> np.dtype[Any]:
         whole = node.op.name == "neuron" and computes_integers(node.op, given)
         x = self.ranges.get(node.operands[0], ANY)
-        if whole and membrane_bound(given, x, self.steps) < 2 ** ((given["width"] or 0) - 1):
+        bound = membrane_bound(given, x, self.steps) if whole else np.inf
+        if bound < 2 ** ((given["width"] or 0) - 1):
             self.plan.unsaturated.add(node)
         if not whole and node.op.name == "neuron":
             return self.plan.host
-        return SINGLE if whole and judges_exactly(given, x) else DOUBLE
+        return SINGLE if whole and judges_exactly(given, x, bound) else DOUBLE
 
 
 class Sums:
@@ -262,8 +264,9 @@ def membrane_bound(given: Mapping[str, Any], x: Range, steps: int) -> float:
     return max(first, float(np.abs(given["quantum"].astype(np.int64)).max())) + steps * driven
 
 
-def judges_exactly(given: Mapping[str, Any], x: Range) -> bool:
-    """Tell whether a neuron of whole numbers computes exactly in single precision.
+def judges_exactly(given: Mapping[str, Any], x: Range, bound: float) -> bool:
+    """Tell whether a neuron of whole numbers computes exactly in single precision, given what no membrane
+    exceeds that does not saturate.
 
     Membranes are at most 2^23, and so are currents and thresholds: their sums are at most 2^24, but where
     they saturate anyway. m / q is compared with edges i / p. If it is none, it is 1 / (p q) or more away
@@ -273,7 +276,7 @@ def judges_exactly(given: Mapping[str, Any], x: Range) -> bool:
     quantum, width, parts = given["quantum"], given["width"], parts_of_edges(given["codebook"])
     start, bias = starting_membrane(dict(given), whole=True), given["bias"]
     half = EXACT // 2
-    if width is None or parts is None or 2 ** (width - 1) > half or x.size > half:
+    if parts is None or x.size > half or min(bound, np.inf if width is None else 2 ** (width - 1)) > half:
         return False
     if quantum.min() <= 0 or quantum.max() > half:
         return False

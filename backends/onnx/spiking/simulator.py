@@ -158,7 +158,9 @@ class OnnxSimulator:
         """Return in how many chunks to run: small enough for the cache, and as many for every thread."""
         if samples < self.threads:
             return 1
-        most = max(1, CHUNK_BYTES // (4 * self._typical * steps))
+        # Integers are written step by step.
+        together = 1 if self.graph.computes_integers and self._apart else steps
+        most = max(1, CHUNK_BYTES // (4 * self._typical * together))
         return min(samples, math.ceil(samples / (most * self.threads)) * self.threads)
 
     def _told(self, results: list[Array], observers: Sequence[Observer], steps: int) -> list[Array]:

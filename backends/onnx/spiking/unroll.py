@@ -193,6 +193,10 @@ class Unroller:
         else:
             self.streams.put_steps(node.result, sent)
 
+    def answers(self, value: Value) -> np.dtype[Any] | None:
+        """Return the element type of an answer (None: its own)."""
+        return self.plan.answers(value)
+
     def lif(self, node: Node) -> None:
         sent = Lif(self.model, node).step(self.streams.at_steps(node.operands[0]))
         self.streams.put_steps(node.result, sent)
@@ -281,12 +285,7 @@ class Unroller:
 
     def decoded(self, value: Value, how: Decode) -> str:
         """Return the answer after every step, [T, N, …]. Integers never vary, so they are their own mean."""
-        kind = (self.model.precision or DTYPES[value.type.dtype]).kind
-        if kind != "f" and how != "last" and not self.streams.invariant(value):
-            raise BackendError(
-                f"an output of {value.type.dtype} varies in time: it has no mean",
-                help="run with --decode last",
-            )
+        kind = kind_of_answer(self.model, value, how, varies=not self.streams.invariant(value))
         if how == "last" or kind == "b" or (how == "mean" and kind != "f"):
             return self.stacked(self.streams.at_steps(value))
         sums = self.sums(value)
@@ -295,6 +294,16 @@ class Unroller:
 
 def first(inputs: Sequence[str]) -> str:
     return inputs[0]
+
+
+def kind_of_answer(model: ModelBuilder, value: Value, how: Decode, *, varies: bool) -> str:
+    """Return the kind of number an answer is; refuse to decode integers that vary but by their last step."""
+    kind = (model.precision or DTYPES[value.type.dtype]).kind
+    if kind != "f" and how != "last" and varies:
+        raise BackendError(
+            f"an output of {value.type.dtype} varies in time: it has no mean", help="run with --decode last"
+        )
+    return kind
 
 
 def wanted_stepwise(graph: Graph) -> set[Value]:
