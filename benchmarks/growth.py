@@ -60,6 +60,8 @@ PIPELINES: tuple[tuple[str, int, str], ...] = (
     ("quantised", 1, "raise-quantisers"),
     ("residual", 1, "simplify, insert-neurons{rounding=nearest}, choose-thresholds{rule=max}, tie-residuals"),
     ("chain", 1, "simplify, insert-neurons{rounding=nearest,bounds=sum}, choose-thresholds, merge-steps"),
+    ("chain", 1, "simplify, insert-neurons, neurons-before-reshapes"),
+    ("chain", 1, "simplify, insert-neurons, choose-thresholds, normalise-thresholds, fuse-factors"),
     ("chain", 1, "simplify, insert-neurons, choose-thresholds, allocate-levels{accumulates=100000}"),
     (
         "chain",

@@ -150,7 +150,7 @@ def test_a_quotient_in_single_precision_stays_on_its_side_of_an_edge(
 def test_what_could_round_is_computed_in_double_precision() -> None:
     graph = layer([1], "multi(-7, 7)", [1000])
     neuron = list(graph)[-1]
-    assert plan_precision(graph, 1).computes[neuron] == SINGLE
+    assert plan_precision(graph, 2).computes[neuron] == SINGLE
     given, x, any_membrane = graph.resolve(neuron), Range(-1000, 1000), np.inf
     assert judges_exactly(given, x, any_membrane)
     assert judges_exactly(given | {"width": 30}, x, 2**20)

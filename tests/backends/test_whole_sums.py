@@ -159,7 +159,7 @@ def test_a_machine_without_such_neurons_says_so_before_and_after_calibration() -
 @pytest.mark.parametrize(("steps", "bits", "largest"), [(1, 8, 127), (2, 7, 63), (4, 6, 31), (5, 5, 25)])
 def test_the_sum_over_the_steps_asked_for_has_8_bits(steps: int, bits: int, largest: int) -> None:
     neurons = InsertNeurons(codebook="multi", bounds="sum", rounding="nearest")
-    inserted, _, tied = get_machine("int8").conversion([neurons, ChooseThresholds()], None, steps)
+    inserted, _, _, tied = get_machine("int8").conversion([neurons, ChooseThresholds()], None, steps)
     assert inserted == replace(neurons, levels=bits)
     assert tied == TieResiduals(largest=largest)
     lowered = get_machine("int8").passes(host_nodes=False, sums=["first"], steps=steps)

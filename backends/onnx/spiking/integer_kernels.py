@@ -182,10 +182,13 @@ def clipped(model: ModelBuilder, sent: str, neuron: Node, zero: int) -> str:
 def rescaled(
     rescaling: Rescaling, zero: int, model: ModelBuilder, neuron: Node, inputs: Sequence[str]
 ) -> str:
-    """The byte k + zero = round(factor (S + shift)), in single precision"""
+    """The byte k + zero = round((S + shift) / factor), in single precision.
+
+    Not a product: onnxruntime multiplies the weights of a convolution in front with its factors, and rounds.
+    """
     with model.computing(SINGLE):
         total = model.add("Add", [inputs[0], model.constant(rescaling.shift.astype(np.float32))])
-        scaled = model.add("Mul", [total, model.constant(rescaling.factor)])
+        scaled = model.add("Div", [total, model.constant(rescaling.factor)])
     sent = model.add("QuantizeLinear", [scaled, one(model), byte(model, 0)])
     return clipped(model, sent, neuron, zero)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from snnc.ir.codebooks import Binary, MultiSpike
 from snnc.ir.ops.neuron import whole_start
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from snnc.ir.codebooks import Codebook
     from snnc.ir.kernel_types import Array
@@ -26,7 +27,8 @@ EXACT = 2**24  # whole numbers up to here are exact in single precision
 class Rescaling:
     """k = round(factor (S + shift)) for the sum S of a synapse, rounded to the nearest, per output [O].
 
-    The product is in single precision, as QLinearConv's: float(S + shift) times the factor, rounded once.
+    The product is in single precision, as QLinearConv's: float(S + shift) times the factor, rounded once. A
+    neuron's own is a quotient, (S + shift) / factor.
     """
 
     factor: Array
@@ -50,16 +52,23 @@ def payload_edges(codebook: Codebook, quantum: Array) -> Array | None:
     return np.asarray(np.where(payloads % 2 == 0, -(-twice // 2), twice // 2 + 1))
 
 
-def find_rescaling(edges: Array, first: int, quantum: Array, bounds: tuple[Array, Array]) -> Rescaling | None:
+def find_rescaling(
+    edges: Array,
+    first: int,
+    quantum: Array,
+    bounds: tuple[Array, Array],
+    scaled: np.ufunc = np.multiply,
+) -> Rescaling | None:
     """Return factors and shifts with round(factor (S + shift)) >= i exactly where S >= the edge of i.
 
     `edges` [O, n]: the least whole S that makes the result i, for i = first, first + 1, …; `quantum` [O]: the
-    distance between two of them; `bounds`: the least and the largest S of every output, [O] each. Both sides
-    of every edge are computed as the kernel computes them; rounding keeps the order of numbers, so what lies
-    further away is on the right side too. None if that fails.
+    distance between two of them; `bounds`: the least and the largest S of every output, [O] each; `scaled`:
+    whether the kernel multiplies or divides by the factor. Both sides of every edge are computed as the
+    kernel computes them; rounding keeps the order of numbers, so what lies further away is on the right side
+    too. None if that fails.
     """
     results = first + np.arange(edges.shape[1])
-    nearest = (1 / quantum).astype(np.float32)
+    nearest = (1 / quantum if scaled is np.multiply else quantum).astype(np.float32)
     middle = np.rint((results[0] - 0.5) * quantum + 0.5).astype(np.int64) - edges[:, 0]
     factor, shift = nearest.copy(), middle.copy()
     open_ = np.ones(len(edges), bool)
@@ -67,7 +76,8 @@ def find_rescaling(edges: Array, first: int, quantum: Array, bounds: tuple[Array
         for step in SHIFTS:
             rows = np.flatnonzero(open_)
             reach = bounds[0][rows, None], bounds[1][rows, None]
-            fits = on_their_sides(edges[rows], middle[rows] + step, candidate[rows], results, reach)
+            kernel = partial(rounded, middle[rows] + step, candidate[rows], scaled)
+            fits = on_their_sides(edges[rows], kernel, results, reach)
             factor[rows[fits]], shift[rows[fits]] = candidate[rows[fits]], middle[rows[fits]] + step
             open_[rows[fits]] = False
             if not open_.any():
@@ -76,8 +86,8 @@ def find_rescaling(edges: Array, first: int, quantum: Array, bounds: tuple[Array
 
 
 def rescaled_neuron(given: Mapping[str, Any], zero: int, bounds: tuple[int, int]) -> Rescaling | None:
-    """Return the factors and shifts of a neuron of one step whose sums lie within bounds, in the shape of its
-    parameters: the byte k + zero is round(factor (S + shift)).
+    """Return divisors and shifts of a neuron of one step whose sums lie within bounds, in the shape of its
+    parameters: the byte k + zero is round((S + shift) / factor).
     """
     bias = np.zeros(1, np.int64) if given["bias"] is None else given["bias"]
     quantum, added = np.broadcast_arrays(given["quantum"].astype(np.int64), bias + whole_start(given))
@@ -89,7 +99,8 @@ def rescaled_neuron(given: Mapping[str, Any], zero: int, bounds: tuple[int, int]
         [np.full(quantum.size, end) for end in bounds],
     )
     first = given["codebook"].payload.lo + 1 + zero
-    found = find_rescaling(whole, first, quantum.reshape(-1).astype(np.float64), (ends[0], ends[1]))
+    divisor = quantum.reshape(-1).astype(np.float64)
+    found = find_rescaling(whole, first, divisor, (ends[0], ends[1]), np.divide)
     if found is None or np.abs(found.shift).max() + max(-bounds[0], bounds[1]) > EXACT:
         return None
     return Rescaling(found.factor.reshape(quantum.shape), found.shift.reshape(quantum.shape))
@@ -105,18 +116,19 @@ def candidates(nearest: Array) -> Iterator[Array]:
             yield factor
 
 
+def rounded(shift: Array, factor: Array, scaled: np.ufunc, sums: Array) -> Array:
+    """Return what a kernel makes of sums [O, n], as it computes it."""
+    return np.asarray(np.rint(scaled((sums + shift[:, None]).astype(np.float32), factor[:, None])))
+
+
 def on_their_sides(
-    edges: Array, shift: Array, factor: Array, results: Array, reach: tuple[Array, Array]
+    edges: Array, kernel: Callable[[Array], Array], results: Array, reach: tuple[Array, Array]
 ) -> Array:
     """Tell per output whether an edge's result is at least i, and below i one whole number before it.
 
     Only sums within reach count.
     """
     least, most = reach
-
-    def rounded(sums: Array) -> Array:
-        return np.asarray(np.rint((sums + shift[:, None]).astype(np.float32) * factor[:, None]))
-
-    above = (rounded(np.maximum(edges, least)) >= results) | (edges > most)
-    below = (rounded(np.minimum(edges - 1, most)) < results) | (edges <= least)
+    above = (kernel(np.maximum(edges, least)) >= results) | (edges > most)
+    below = (kernel(np.minimum(edges - 1, most)) < results) | (edges <= least)
     return np.asarray((above & below).all(axis=1))
