@@ -58,6 +58,8 @@ PIPELINES: tuple[tuple[str, int, str], ...] = (
     ),
     ("convolutional", 4, "fuse-batch-norm, fold-pooling, set-coding{coding=differential}, insert-neurons"),
     ("quantised", 1, "raise-quantisers"),
+    ("flattened", 1, "insert-neurons, neurons-before-reshapes"),
+    ("flattened", 1, "insert-neurons, neurons-before-reshapes, choose-thresholds, fuse-factors"),
     ("residual", 1, "simplify, insert-neurons{rounding=nearest}, choose-thresholds{rule=max}, tie-residuals"),
     ("chain", 1, "simplify, insert-neurons{rounding=nearest,bounds=sum}, choose-thresholds, merge-steps"),
     ("chain", 1, "simplify, insert-neurons, neurons-before-reshapes"),

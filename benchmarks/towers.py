@@ -79,12 +79,20 @@ def quantised(b: Tower, x: str) -> str:
     return b("DequantizeLinear", b("QuantizeLinear", y, scale, zero), scale, zero)
 
 
+def flattened(b: Tower, x: str) -> str:
+    """A ReLU of twice a flattened image of one pixel, and a linear layer: 6 nodes."""
+    y = b("Mul", x, b.constant(np.float32(2)))
+    y = b.linear(b("Relu", b("Reshape", y, b.constant(np.array([-1, WIDTH])))))
+    return b("Reshape", y, b.constant(np.array([-1, WIDTH, 1, 1])))
+
+
 BLOCKS: dict[str, tuple[Callable[[Tower, str], str], Sequence[int]]] = {
     "transformer": (transformer, (TOKENS, WIDTH)),
     "convolutional": (convolutional, (WIDTH, SIDE, SIDE)),
     "residual": (residual, (WIDTH, SIDE, SIDE)),
     "chain": (chain, (WIDTH,)),
     "quantised": (quantised, (WIDTH,)),
+    "flattened": (flattened, (WIDTH, 1, 1)),
 }
 
 
