@@ -61,7 +61,12 @@ PIPELINES: tuple[tuple[str, int, str], ...] = (
     ("flattened", 1, "insert-neurons, neurons-before-reshapes"),
     ("flattened", 1, "insert-neurons, neurons-before-reshapes, choose-thresholds, fuse-factors"),
     ("residual", 1, "simplify, insert-neurons{rounding=nearest}, choose-thresholds{rule=max}, tie-residuals"),
-    ("chain", 1, "simplify, insert-neurons{rounding=nearest,bounds=sum}, choose-thresholds, merge-steps"),
+    (
+        "chain",
+        1,
+        """simplify, insert-neurons{levels=6,rounding=nearest,bounds=sum}, choose-thresholds,
+        merge-steps""",
+    ),
     ("chain", 1, "simplify, insert-neurons, choose-thresholds, allocate-levels{accumulates=100000}"),
     (
         "chain",

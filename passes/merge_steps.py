@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from snnc.ir.codebooks import MultiSpike
+from snnc.ir.codebooks import MAX_PAYLOAD, MultiSpike
 from snnc.ir.errors import OptionError, PassError
 from snnc.ir.op import Role, TensorRef, computes_integers
 from snnc.ir.types import SpikeType
@@ -189,8 +189,7 @@ class Merger:
     def _neuron(self, node: Node) -> int:
         """S(t) = v(0) + t^(1-p) x + t b decides on K(t)."""
         given, (x,) = self.graph.resolve(node), node.operands
-        book, power = given["codebook"], self.powers.get(x, 0)
-        assert isinstance(book, MultiSpike), "bounds = sum has one"
+        book, power = self._summed(given["codebook"], node), self.powers.get(x, 0)
         times = float(self.steps)
         # In quanta v(0) is the same whatever a quantum is, so the mean may be compared with q / t.
         if power or computes_integers(node.op, given) or not self._weaken(node, "quantum", 1):
@@ -200,11 +199,21 @@ class Merger:
         unit = given["unit"]
         self.graph.set_attributes(
             node,
-            codebook=replace(book, lo=self.steps * book.lo, hi=self.steps * book.hi),
+            codebook=book,
             bounds="step",
             **({} if unit is None else {"unit": self._stored(node, "unit", unit / np.float32(times))}),
         )
         return 1
+
+    def _summed(self, book: MultiSpike, node: Node) -> MultiSpike:
+        """Return the codebook of what so many payloads add up to."""
+        largest = max(-book.lo, book.hi)
+        if self.steps * largest > MAX_PAYLOAD:
+            raise PassError(
+                f"{describe(node)}: {self.steps} payloads of {largest} exceed the largest payload {MAX_PAYLOAD}",
+                help=f"merge at most {MAX_PAYLOAD // largest} steps, or compile with fewer --levels",
+            )
+        return replace(book, lo=self.steps * book.lo, hi=self.steps * book.hi)
 
     # Numbers.
 

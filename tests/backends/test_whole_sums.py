@@ -261,6 +261,12 @@ def test_membranes_that_might_saturate_are_refused_by_name() -> None:
         emit_spiking(graph, 40)
 
 
+def test_more_steps_than_payloads_can_be_added_up_are_refused_by_name(digits: Graph) -> None:
+    with pytest.raises(BackendError, match="600 payloads of 63 exceed") as refused:
+        emit_spiking(digits, 600)
+    assert refused.value.help == "run fewer steps, or with --backend fast"
+
+
 def test_what_remembers_otherwise_is_refused_by_name() -> None:
     graph = whole_layer("multi(0, 15, floor)")
     first = next(iter(graph))

@@ -173,6 +173,14 @@ def test_the_last_step_is_no_sum() -> None:
         applied(graph, MergeSteps())
 
 
+def test_sums_beyond_the_largest_payload_are_refused_by_name() -> None:
+    b = Builder(N, 4)
+    graph = b.outputs(y=counting(b, b.x, codebook=MultiSpike(0, 255), name="large"))
+    with pytest.raises(PassError, match='"large": 200 payloads of 255 exceed the largest') as refused:
+        applied(graph, MergeSteps(steps=200))
+    assert refused.value.help == "merge at most 128 steps, or compile with fewer --levels"
+
+
 def test_nothing_runs_for_no_steps() -> None:
     with pytest.raises(OptionError, match="0 steps cannot be merged"):
         MergeSteps(steps=0)

@@ -59,7 +59,7 @@ def merged_steps(graph: Graph, times: int, *, single: bool = False, blocks: bool
     except PassError as error:
         raise BackendError(
             f"the ONNX backend writes networks of integers with bounds = sum by sums alone; {error.message}",
-            help="--backend reference runs every network",
+            help="run fewer steps, or with --backend fast",
         ) from error
     if single:
         HostUnits(copy, 1, (), by_averages=False).choose()
