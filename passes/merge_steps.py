@@ -210,7 +210,7 @@ class Merger:
         largest = max(-book.lo, book.hi)
         if self.steps * largest > MAX_PAYLOAD:
             raise PassError(
-                f"{describe(node)}: {self.steps} payloads of {largest} exceed the largest payload {MAX_PAYLOAD}",
+                f"{describe(node)}: {self.steps} payloads of {largest} exceed the largest, {MAX_PAYLOAD}",
                 help=f"merge at most {MAX_PAYLOAD // largest} steps, or compile with fewer --levels",
             )
         return replace(book, lo=self.steps * book.lo, hi=self.steps * book.hi)

@@ -76,7 +76,8 @@ Compiled or converted networks at the same T on the same images, with the same n
 process and in turns (`benchmarks/alternatives/timing.py`). SpikingJelly: `RateCodingRecipe(mode="99.9%")`,
 `eval`, `torch.inference_mode()`, state reset before every call, either step by step or all steps at once
 (`set_step_mode(network, "m")`). "Times as fast" is against the faster of the two: median (lowest..highest)
-of the rounds. snnc: `multi-spike`, the default, in each of its backends, and `signed-memory`.
+of the rounds. snnc: `multi-spike`, the default, in each of its backends, and `signed-memory`, with 8-bit
+kernels (`--target int8`) too, for which a network is compiled for the T it runs.
 """
 
 READING = """## How to read it

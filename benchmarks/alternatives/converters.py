@@ -9,12 +9,13 @@ import copy
 import time
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 import snnc
+from snnc.backends.onnx.spiking import OnnxSimulator
 from snnc.driver import Options, compile_model
 from snnc.methods import Settings
 
@@ -170,25 +171,26 @@ def reset_state(module: nn.Module) -> None:
 # snnc
 
 
-def compile_with(network: Network, method: str | None) -> snnc.Graph:
-    """Return the network as snnc compiles it with a method; None: when nothing is asked for."""
+def compile_with(network: Network, **options: Any) -> snnc.Graph:
+    """Return the network as snnc compiles it with these options of `snnc.driver.Options`."""
     normalise = snnc.Normalise(network.scale, network.mean, network.std)
     data = snnc.load_data(network.calibration, normalise=normalise)
-    return compile_model(network.model, data, Options(method)).graph
+    return compile_model(network.model, data, Options(**options)).graph
 
 
-def compiled(method: str, *, rule: str | None = None, per_steps: bool = False) -> Callable[..., Answer]:
+def compiled(
+    method: str, *, rule: str | None = None, target: str | None = None, per_steps: bool = False
+) -> Callable[..., Answer]:
     """Return snnc with a method; with `per_steps` it compiles for every T anew."""
 
     def answer(network: Network, x: Tensor, times: tuple[int, ...]) -> Answer:
-        normalise = snnc.Normalise(network.scale, network.mean, network.std)
-        data = snnc.load_data(network.calibration, normalise=normalise)
         logits: dict[int, Tensor] = {}
         converting = running = 0.0
         for group in [(t,) for t in times] if per_steps else [times]:
             start = time.process_time()
-            options = Options(method, Settings(rule=rule, steps=max(group)))
-            graph = compile_model(network.model, data, options).graph
+            graph = compile_with(
+                network, method=method, settings=Settings(rule=rule), steps=max(group), target=target
+            )
             converted = time.process_time()
             (decoded,) = run_snnc(graph, x.numpy(), max(group)).values()
             logits |= {t: torch.from_numpy(decoded[t - 1].copy()) for t in group}
@@ -201,8 +203,10 @@ def compiled(method: str, *, rule: str | None = None, per_steps: bool = False) -
 
 def run_snnc(graph: snnc.Graph, x: np.ndarray, steps: int) -> dict[str, np.ndarray]:
     """Return the decoded outputs after every step, [T, N, classes]."""
+    # Integers are the same in both; the reference simulator has them in double precision.
+    simulator = OnnxSimulator(graph, threads=1) if graph.computes_integers else snnc.Simulator(graph)
     parts = [
-        snnc.Simulator(graph).run(x[start : start + 4 * CHUNK], steps=steps).outputs
+        simulator.run(x[start : start + 4 * CHUNK], steps=steps).outputs
         for start in range(0, len(x), 4 * CHUNK)
     ]
     return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
@@ -211,6 +215,12 @@ def run_snnc(graph: snnc.Graph, x: np.ndarray, steps: int) -> dict[str, np.ndarr
 CNN_CONVERTERS = (
     Converter("snnc", "`multi-spike` (default)", "integers", compiled("multi-spike")),
     Converter("snnc", "`signed-memory`", "integers", compiled("signed-memory")),
+    Converter(
+        "snnc",
+        "`signed-memory --target int8 -T t`",
+        "integers",
+        compiled("signed-memory", target="int8", per_steps=True),
+    ),
     Converter("snnc", "`if`", "0, 1", compiled("if")),
     Converter("snnc", "`qcfs`", "0, 1", compiled("qcfs")),
     Converter("snnc", "`if --thresholds mse -T t`", "0, 1", compiled("if", rule="mse", per_steps=True)),

@@ -83,10 +83,16 @@ def measure(network: Network, threads: int, rounds: int) -> Iterator[Row]:
     from converters import compile_with
     from spikingjelly.activation_based import functional
 
+    # Networks of integers are compiled for the number of steps.
     simulators = {
-        backend.name: backend.simulator(compile_with(network, backend.options.get("method")), threads=threads)
-        for backend in speed.BACKENDS
-        if "target" not in backend.options
+        steps: {
+            backend.name: backend.simulator(
+                compile_with(network, steps=steps, **backend.options), threads=threads
+            )
+            for backend in speed.BACKENDS
+            if "target" not in backend.options or "method" in backend.options
+        }
+        for steps in TIMES
     }
     spiking = {name: converted(network) for name in MODES}
     for name, mode in MODES.items():
@@ -98,7 +104,7 @@ def measure(network: Network, threads: int, rounds: int) -> Iterator[Row]:
             theirs = {
                 name: partial(run_theirs, spiking[name], x, steps, mode) for name, mode in MODES.items()
             }
-            ours = {name: partial(one.run, x.numpy(), steps) for name, one in simulators.items()}
+            ours = {name: partial(one.run, x.numpy(), steps) for name, one in simulators[steps].items()}
             found = in_turns(theirs | ours, rounds, speed.turn)
             yield Row(
                 network.title,
