@@ -62,7 +62,8 @@ def compile(
 
     `method` None: `direct` for a network that spikes already, else `multi-spike`.
     `calibration`: a data file, an array, arrays by input name, or a `Dataset` (which can normalise);
-    None: synthetic inputs and a warning. `steps` is the default number of time steps that the record keeps.
+    None: synthetic inputs and a warning. `steps` is the default number of time steps, which the record keeps
+    and some thresholds and payloads are chosen for.
     `levels`, `thresholds`, `per`, `batch_norm`, `coding` and `reset` set the method's passes; `pipeline`
     replaces them all.
     `energy` (ratio to the source network in float32) or `max_loss` (points of accuracy, or of agreement where

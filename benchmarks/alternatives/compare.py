@@ -88,7 +88,7 @@ READING = """## How to read it
   is there from some 16 steps on for the digits CNN, and close to it at T=64 for ResNet-20.
 - With spikes of 0 and 1, thresholds that are chosen for the number of steps (`--thresholds mse -T t`) are
   the best of all up to T=8. With more steps than that they clip on ResNet-20, and a percentile per channel
-  is better: with delayed readout (SpikingJelly) from T=16 on, without (`qcfs`) from T=32 on.
+  is better: with delayed readout (SpikingJelly) from T=16 on, without (`qcfs`) at T=64.
 - On transformers one bit or sign per step is too little: `ternary` has half of the images at T=64.
 - Max pooling in front of the neuron (`pre_spike_maxpool`, and `LocalThresholdBalancingRecipe`, which does
   the same) pools currents that come in bursts: on the digits CNN, which has a max pooling layer, both are
