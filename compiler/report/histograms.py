@@ -24,7 +24,8 @@ MEMBRANE_EDGES: NDArray[np.float64] = np.linspace(-2, 2, 81)
 class Distribution:
     """One neuron node. `payloads[k - lowest]` counts payload k; `membranes` in the bins of MEMBRANE_EDGES.
 
-    `below` and `above` are membranes out of their reach: what a ReLU cuts off, or too few levels.
+    `below` and `above` are membranes out of their reach: what a ReLU cuts off, or too few levels. `bounded`:
+    no payload is beyond the codebook's, which are all there from the start.
     """
 
     lowest: int
@@ -32,6 +33,15 @@ class Distribution:
     membranes: NDArray[np.int64]
     below: int = 0
     above: int = 0
+    bounded: bool = True
+
+    def count(self, payloads: NDArray[np.int64]) -> None:
+        """Count payloads, more of them than there were if need be."""
+        if not payloads.size:
+            return
+        missing = max(0, self.lowest - int(payloads.min())), max(0, int(payloads.max()) - self.highest)
+        self.payloads, self.lowest = np.pad(self.payloads, missing), self.lowest - missing[0]
+        self.payloads += np.bincount(payloads.ravel() - self.lowest, minlength=len(self.payloads))
 
     def share(self, payload: int) -> float:
         """Return how often a payload was sent, 0 of course included."""
@@ -65,13 +75,13 @@ class Histograms:
                 allowed.lo,
                 np.zeros(allowed.hi - allowed.lo + 1, np.int64),
                 np.zeros(len(MEMBRANE_EDGES) - 1, np.int64),
+                bounded=given.get("bounds") != "sum",
             )
         one = self.found[node]
         payload = unscaled(node, value, self.graph)
         if given.get("negative") is not None and given["level_axis"] is None:
             payload = np.where(payload < 0, payload / given["negative"], payload)
-        codes = np.rint(payload).astype(np.int64).ravel() - one.lowest
-        one.payloads += np.bincount(codes, minlength=len(one.payloads))
+        one.count(np.rint(payload).astype(np.int64))
         if t == self.steps and membrane is not None:
             quanta = membrane / given.get("quantum", given.get("threshold"))
             one.membranes += np.histogram(quanta, MEMBRANE_EDGES)[0]

@@ -144,8 +144,9 @@ def cards(layers: Sequence[Layer]) -> str:
 
 def card(layer: Layer) -> str:
     found = layer.distribution
-    silent, full = found.share(0), found.saturated
-    facts = f"silent {percent(silent)}; at the largest payload {percent(full)}"
+    facts = f"silent {percent(found.share(0))}"
+    if found.bounded:
+        facts += f"; at the largest payload {percent(found.saturated)}"
     kept = max(1, int(found.membranes.sum()) + found.below + found.above)
     for side, beyond in (("below -2 quanta", found.below), ("above 2 quanta", found.above)):
         facts += f"; {side} {percent(beyond / kept)}" if beyond else ""

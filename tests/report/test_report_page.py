@@ -293,6 +293,20 @@ def test_histograms_count_payloads_and_last_membranes(codebook: MultiSpike | Pow
     assert found.membranes[42] == middle.size
 
 
+def test_payloads_beyond_the_codebook_are_counted_where_sums_are_bounded() -> None:
+    """5, then -5 and 10 of a neuron with payloads from 0 to 7: what was sent too early is taken back."""
+    b = Builder(N, 1)
+    one = np.ones((1, 1), np.float32)
+    graph = b.outputs(y=b("neuron", b.x, codebook=MultiSpike(0, 7), quantum=one, bounds="sum"))
+    histograms = Histograms(graph, 3)
+    x = np.array([5, -15, 20], np.float32).reshape(3, 1, 1)
+    Simulator(graph).run({"x": x}, 3, observers=[histograms])
+    (found,) = histograms.found.values()
+    assert (found.lowest, found.highest) == (-5, 10)
+    assert {k: found.share(k) for k in (-5, 5, 10)} == pytest.approx(dict.fromkeys((-5, 5, 10), 1 / 3))
+    assert not found.bounded
+
+
 def payloads_one_by_one(
     x: Array, quantum: Array, codebook: MultiSpike | PowerOfTwo, ratio: float
 ) -> list[int]:
