@@ -64,7 +64,7 @@ PIPELINES: tuple[tuple[str, int, str], ...] = (
     (
         "chain",
         1,
-        """simplify, insert-neurons{levels=6,rounding=nearest,bounds=sum}, choose-thresholds,
+        """simplify, insert-neurons{levels=6,rounding=nearest,bounds=sum}, choose-thresholds{headroom=none},
         merge-steps""",
     ),
     ("chain", 1, "simplify, insert-neurons, choose-thresholds, allocate-levels{accumulates=100000}"),
