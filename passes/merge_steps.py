@@ -103,16 +103,13 @@ class Merger:
     """Rewrites a graph in place so that one step stands for t.
 
     A stream lies as t^p times its mean over the steps; `powers` has p, and nothing of what never varies:
-    1 for spikes and whole numbers, and for the inputs in `summed`, which are given as sums; 0 for other
-    inputs, and behind what is neither linear nor homogeneous.
+    1 for spikes and whole numbers, 0 for inputs, and behind what is neither linear nor homogeneous.
     """
 
-    def __init__(self, graph: Graph, steps: int, summed: frozenset[str] = frozenset()) -> None:
+    def __init__(self, graph: Graph, steps: int) -> None:
         self.graph, self.steps = graph, steps
         self.static = static_values(graph)
-        self.powers: dict[Value, int] = {
-            value: int(value.name in summed) for value in graph.inputs if value not in self.static
-        }
+        self.powers: dict[Value, int] = {value: 0 for value in graph.inputs if value not in self.static}
         self._scaled: dict[tuple[Value, int], Value] = {}
 
     def run(self) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from snnc.backends.onnx.spiking.host_units import HostUnits
-from snnc.backends.onnx.spiking.precision import membrane_bound, plan_precision
+from snnc.backends.onnx.spiking.precision import ANY, membrane_bound, plan_precision
 from snnc.backends.onnx.spiking.streams import differences
 from snnc.backends.onnx.spiking.unroll import Unroller, kind_of_answer
 from snnc.ir.errors import BackendError, PassError
@@ -79,7 +79,7 @@ def refuse_saturation(graph: Graph, plan: Plan, times: int) -> None:
     for node in graph:
         given = graph.resolve(node)
         if node.op.name == "neuron" and computes_integers(node.op, given) and given["width"]:
-            bound = 2 * membrane_bound(given, plan.ranges[node.operands[0]], 1)
+            bound = 2 * membrane_bound(given, plan.ranges.get(node.operands[0], ANY), 1)
             if bound + 2 * float(given["quantum"].max()) >= 2 ** (given["width"] - 1):
                 problems.append(f"\n  {describe(node)}")
     if problems:
